@@ -1,0 +1,122 @@
+"""Every error of the API as RFC 9457 `application/problem+json`, from one handler."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db import DatabaseError, transaction
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from psycopg.errors import InsufficientPrivilege
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from common import context
+from common.errors import DomainError, FieldError, NotFoundError
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+
+# Codes of errors that the framework raises; those of our own stand on the error classes.
+FRAMEWORK_CODES: dict[type[exceptions.APIException], str] = {
+    exceptions.ValidationError: "invalid_input",
+    exceptions.ParseError: "malformed_request",
+    exceptions.AuthenticationFailed: "authentication_failed",
+    exceptions.NotAuthenticated: "not_authenticated",
+    exceptions.PermissionDenied: "permission_denied",
+    exceptions.NotFound: "not_found",
+    exceptions.MethodNotAllowed: "method_not_allowed",
+    exceptions.NotAcceptable: "not_acceptable",
+    exceptions.UnsupportedMediaType: "unsupported_media_type",
+    exceptions.Throttled: "throttled",
+}
+
+
+def problem(
+    status: int, code: str, detail: str, *, title: str = "", errors: Sequence[FieldError] = ()
+) -> dict[str, Any]:
+    """The body of an error: the members of RFC 9457 and code, errors and request_id."""
+    return {
+        "type": f"urn:commonplace:error:{code}",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "errors": [asdict(error) for error in errors],
+        "request_id": context.request_id.get(),
+    }
+
+
+def handle_exception(error: Exception, view_context: dict[str, Any]) -> Response | None:
+    """Answer with a problem; None for what is not meant for the caller, which becomes a 500."""
+    if isinstance(error, DatabaseError) and isinstance(error.__cause__, InsufficientPrivilege):
+        # The database's policies refused: for the caller there is no such thing.
+        logger.warning("refused by the database: %s", error)
+        _roll_back()
+        error = NotFoundError("There is no such thing, or it is not yours.")
+    if isinstance(error, Http404 | ObjectDoesNotExist):
+        error = NotFoundError("There is no such thing, or it is not yours.")
+    if isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if isinstance(error, DomainError):
+        body = problem(
+            error.status, error.code, error.detail, title=error.title, errors=error.errors
+        )
+        return Response(body, error.status, content_type=CONTENT_TYPE)
+    if isinstance(error, exceptions.APIException):
+        return _from_framework(error)
+    return None
+
+
+def _from_framework(error: exceptions.APIException) -> Response:
+    code = next(
+        (code for kind, code in FRAMEWORK_CODES.items() if isinstance(error, kind)), "error"
+    )
+    fields = list(_field_errors(error.get_full_details()))
+    invalid = isinstance(error, exceptions.ValidationError)
+    detail = "Some fields are not valid: see errors." if invalid else str(error.detail)
+    headers = {}
+    if header := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = header
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(wait))
+    return Response(
+        problem(error.status_code, code, detail, errors=fields if invalid else ()),
+        error.status_code,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+    )
+
+
+def _field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
+    if isinstance(details, list):
+        for item in details:
+            yield from _field_errors(item, path)
+    elif isinstance(details, dict) and set(details) == {"message", "code"}:
+        yield FieldError(path, str(details["code"]), str(details["message"]))
+    elif isinstance(details, dict):
+        for name, item in details.items():
+            inner = "" if name == "non_field_errors" else str(name)
+            yield from _field_errors(item, ".".join(filter(None, (path, inner))))
+
+
+def _roll_back() -> None:
+    if transaction.get_connection().in_atomic_block:
+        transaction.set_rollback(True)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return problem_response(404, "not_found", "There is nothing at this address.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return problem_response(
+        500, "server_error", "Something went wrong here; the request id finds it in the logs."
+    )
+
+
+def problem_response(status: int, code: str, detail: str) -> JsonResponse:
+    return JsonResponse(problem(status, code, detail), status=status, content_type=CONTENT_TYPE)

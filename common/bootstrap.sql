@@ -1,0 +1,47 @@
+-- The one step that needs a superuser: roles, their standing, and the extension.
+-- `manage.py bootstrap_database` runs this file; in production a database administrator may,
+-- connected to the (empty) database that Commonplace will use:
+--     psql --set ON_ERROR_STOP=1 --file common/bootstrap.sql "$SUPERUSER_URL"
+-- and then sets the passwords with ALTER ROLE … PASSWORD. Safe to repeat.
+
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['owner', 'app', 'operator', 'backup', 'metrics'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN', role_name);
+        END IF;
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'definer') THEN
+        CREATE ROLE definer NOLOGIN;
+    END IF;
+END $$;
+
+ALTER ROLE owner NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+ALTER ROLE app NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+ALTER ROLE operator NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+ALTER ROLE metrics NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+ALTER ROLE backup NOSUPERUSER NOCREATEDB NOCREATEROLE BYPASSRLS;
+ALTER ROLE definer NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOLOGIN;
+
+-- The owner hands its search functions to `definer`, and may drop them again.
+GRANT definer TO owner WITH INHERIT TRUE, SET TRUE;
+GRANT pg_read_all_data TO backup;
+GRANT pg_monitor TO metrics;
+
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I OWNER TO owner', current_database());
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO app, operator, backup, metrics', current_database());
+    -- Imports stage into temporary tables.
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO app', current_database());
+END $$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO app, operator, backup, metrics;
+GRANT USAGE, CREATE ON SCHEMA public TO owner, definer;
+
+-- Not a trusted extension: an owner could not create it.
+CREATE EXTENSION IF NOT EXISTS vector;

@@ -1,0 +1,26 @@
+"""What the running request or task is, for logs and for queued work: its id and its person."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+from common.ids import uuid7
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+person_id: ContextVar[UUID | None] = ContextVar("person_id", default=None)
+
+ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+@contextmanager
+def request_context(offered_id: str = "") -> Iterator[str]:
+    """Within the block logs carry one request id: the offered one if it is well formed."""
+    identifier = offered_id if ACCEPTED_REQUEST_ID.fullmatch(offered_id) else str(uuid7())
+    id_token, person_token = request_id.set(identifier), person_id.set(None)
+    try:
+        yield identifier
+    finally:
+        person_id.reset(person_token)
+        request_id.reset(id_token)

@@ -1,0 +1,87 @@
+"""Readers for settings that come from the environment: each value is right or the start fails."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+
+
+def read_optional(name: str) -> str | None:
+    """The value of `name`, or the content of the file that `name`_FILE points at, or None.
+
+    An empty value counts as unset, so that a line `NAME=` in an environment file is harmless.
+    """
+    value = os.environ.get(name, "").strip()
+    path = os.environ.get(f"{name}_FILE", "").strip()
+    if value and path:
+        raise ImproperlyConfigured(f"Set either {name} or {name}_FILE, not both.")
+    if path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{name}_FILE names {path}, which cannot be read: {error.strerror}."
+            ) from error
+        if not value:
+            raise ImproperlyConfigured(f"{name}_FILE names {path}, which is empty.")
+    return value or None
+
+
+def read_text(name: str, default: str | None = None) -> str:
+    value = read_optional(name)
+    if value is not None:
+        return value
+    if default is None:
+        raise ImproperlyConfigured(f"Set {name} in the environment (or {name}_FILE).")
+    return default
+
+
+def read_boolean(name: str, default: bool) -> bool:
+    return _convert(name, default, _boolean, "true or false")
+
+
+def read_integer(name: str, default: int, *, minimum: int = 0) -> int:
+    value = _convert(name, default, int, "a whole number")
+    if value < minimum:
+        raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {value}.")
+    return value
+
+
+def read_list(name: str, default: list[str]) -> list[str]:
+    value = read_optional(name)
+    if value is None:
+        return default
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def read_url(name: str, *, schemes: set[str], default: str | None = None) -> str:
+    value = read_text(name, default)
+    if urlsplit(value).scheme not in schemes:
+        expected = " or ".join(f"{scheme}://" for scheme in sorted(schemes))
+        # The value may hold a password: it is not repeated.
+        raise ImproperlyConfigured(f"{name} must begin with {expected}.")
+    return value
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() in TRUE | FALSE:
+        return value.lower() in TRUE
+    raise ValueError(value)
+
+
+def _convert(name: str, default: T, convert: Callable[[str], T], expected: str) -> T:
+    value = read_optional(name)
+    if value is None:
+        return default
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be {expected}, not {value!r}.") from error

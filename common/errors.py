@@ -1,0 +1,59 @@
+"""Domain errors: what went wrong, for whom it may concern, whichever door they came through.
+
+`code` is a public contract (docs/errors.md); `status` is the HTTP status the API answers with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with one field of the input; `field` is a dotted path or empty."""
+
+    field: str
+    code: str
+    message: str
+
+
+class DomainError(Exception):
+    """The base of every error that a caller is meant to see."""
+
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "The request could not be carried out"
+    status: ClassVar[int] = 400
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+
+
+class InvalidInputError(DomainError):
+    code = "invalid_input"
+    title = "The input is not valid"
+    status = 400
+
+
+class NotFoundError(DomainError):
+    code = "not_found"
+    title = "There is no such thing here"
+    status = 404
+
+
+class ConflictError(DomainError):
+    code = "conflict"
+    title = "The request contradicts the present state"
+    status = 409
+
+
+class IdempotencyInFlightError(ConflictError):
+    code = "idempotency_in_flight"
+    title = "A request with this Idempotency-Key is being carried out"
+
+
+class IdempotencyKeyReusedError(DomainError):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another request"
+    status = 422

@@ -1,0 +1,111 @@
+"""Is it alive, is it ready: each thing it depends on, by name, with what is wrong."""
+
+import logging
+import time
+import urllib.request
+from collections.abc import Callable
+
+import redis
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 60
+
+
+class UnhealthyError(Exception):
+    """A dependency is missing; the text says what and where to look."""
+
+
+def redis_client() -> "redis.Redis":
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2, decode_responses=True
+    )
+
+
+def check_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        (role,) = cursor.fetchone()
+    if role != "app":
+        raise UnhealthyError(f"connected as {role}, not as app: policies may not hold")
+
+
+def check_migrations() -> None:
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if pending:
+        raise UnhealthyError(f"{len(pending)} migrations are pending: run manage.py migrate")
+
+
+def check_redis() -> None:
+    redis_client().ping()
+
+
+def check_worker() -> None:
+    _check_heartbeat("worker")
+
+
+def check_beat() -> None:
+    _check_heartbeat("beat")
+
+
+def check_live() -> None:
+    with urllib.request.urlopen(f"{settings.LIVE_URL}/healthz", timeout=2) as answer:  # noqa: S310 - the address is a setting
+        answer.read()
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "database": check_database,
+    "migrations": check_migrations,
+    "redis": check_redis,
+    "worker": check_worker,
+    "beat": check_beat,
+    "live": check_live,
+}
+
+
+def record_heartbeat(process: str) -> None:
+    """Say that a process is alive; `check_…` believes it for HEARTBEAT_SECONDS."""
+    redis_client().set(f"{settings.REDIS_PREFIX}alive:{process}", int(time.time()), ex=HEARTBEAT_SECONDS)
+
+
+def _check_heartbeat(process: str) -> None:
+    if not redis_client().exists(f"{settings.REDIS_PREFIX}alive:{process}"):
+        raise UnhealthyError(f"no sign of life from {process} for {HEARTBEAT_SECONDS} s")
+
+
+def readiness(names: list[str]) -> dict[str, str]:
+    """For each named check "ok", or in a sentence what is wrong."""
+    return {name: _outcome(name) for name in names}
+
+
+def _outcome(name: str) -> str:
+    try:
+        CHECKS[name]()
+    except Exception as error:  # whatever is wrong with a dependency is the answer
+        logger.exception("not ready: %s", name)
+        return f"{type(error).__name__}: {error}".strip()
+    return "ok"
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when everything in READINESS_CHECKS works, else 503; the causes go to the log."""
+    checks = readiness(settings.READINESS_CHECKS)
+    ready = all(outcome == "ok" for outcome in checks.values())
+    # The caller is anonymous: what exactly failed, with its addresses, stays in the log.
+    public = {name: "ok" if outcome == "ok" else "failed" for name, outcome in checks.items()}
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", "checks": public}, status=200 if ready else 503
+    )

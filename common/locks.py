@@ -1,0 +1,23 @@
+"""PostgreSQL's advisory locks by name: they end with the transaction, also when it is killed."""
+
+from django.db import connections
+
+from common import tenancy
+
+
+def lock(*names: str) -> None:
+    """Hold every named lock until the open transaction ends.
+
+    They are taken in sorted order, so that two holders of overlapping sets cannot block each
+    other.
+    """
+    with connections[tenancy.current_alias()].cursor() as cursor:
+        for key in sorted(set(names)):
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+
+
+def try_lock(name: str) -> bool:
+    """Hold the named lock until the open transaction ends; False if another one holds it."""
+    with connections[tenancy.current_alias()].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        return bool(cursor.fetchone()[0])

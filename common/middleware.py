@@ -1,0 +1,57 @@
+"""What surrounds every request: its id and log line, and the operator's transaction."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from common import context, tenancy
+
+logger = logging.getLogger("commonplace.request")
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class RequestContextMiddleware:
+    """Gives each request an id, answers with it, and writes one log line without the query."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        with context.request_context(request.headers.get("X-Request-ID", "")) as identifier:
+            response = self.get_response(request)
+            response["X-Request-ID"] = identifier
+            match = request.resolver_match
+            logger.info(
+                "%s %s %s",
+                request.method,
+                f"/{match.route}" if match else "(no route)",
+                response.status_code,
+                extra={"milliseconds": round((time.perf_counter() - started) * 1000, 1)},
+            )
+        return response
+
+
+class OperatorMiddleware:
+    """Runs the admin as the operator role, in one transaction around the whole response.
+
+    A response of 500 or more rolls everything back, so that a failing action leaves nothing.
+    It stands outside the session middleware, whose writes belong to the same transaction.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(reverse("admin:index")):
+            return self.get_response(request)
+        with tenancy.as_operator(f"admin: {request.method} {request.path_info}"):
+            response = self.get_response(request)
+            if response.status_code >= 500:
+                transaction.set_rollback(True, using=tenancy.OPERATOR_ALIAS)
+            return response

@@ -1,0 +1,110 @@
+"""Who the database believes we are: `acting_as` a person, or `as_operator` for the house.
+
+Row-level security decides by the transaction-local setting `app.user_id` (docs/tenancy.md).
+The setting is never made for a session: a pool would hand it to the next borrower.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+PERSON_ALIAS = "default"
+OPERATOR_ALIAS = "operator"
+
+_alias: ContextVar[str] = ContextVar("database_alias", default=PERSON_ALIAS)
+_actor: ContextVar[UUID | None] = ContextVar("actor", default=None)
+
+
+class ActorConflictError(RuntimeError):
+    """Code that acts for one person tried to act for another without saying so."""
+
+
+def current_actor() -> UUID | None:
+    """The person on whose behalf this code runs inside `acting_as`, or None."""
+    return _actor.get()
+
+
+def current_alias() -> str:
+    """The database alias that the running code reads and writes through."""
+    return _alias.get()
+
+
+@contextmanager
+def acting_as(user_id: UUID, *, switch: bool = False) -> Iterator[None]:
+    """Run a transaction (or a savepoint of the one that is open) as one person.
+
+    Within the block every query sees and writes that person's rows only. Afterwards the
+    setting is what it was before, whether the block ended normally or not. Nesting another
+    person raises ActorConflictError unless `switch` is True.
+
+    A generator must not yield inside the block: its consumer would act as the person too.
+    """
+    connection = connections[PERSON_ALIAS]
+    nested = connection.in_atomic_block
+    with transaction.atomic(using=PERSON_ALIAS):
+        previous = _read_setting(connection) if nested else ""
+        if previous not in ("", str(user_id)) and not switch:
+            raise ActorConflictError("Acting for another person must be said: switch=True.")
+        _write_setting(connection, str(user_id))
+        alias_token, actor_token = _alias.set(PERSON_ALIAS), _actor.set(user_id)
+        try:
+            yield
+        finally:
+            _actor.reset(actor_token)
+            _alias.reset(alias_token)
+        # RELEASE SAVEPOINT keeps the setting, so a nested block puts the previous one back.
+        # After an error ROLLBACK does it.
+        if nested and not connection.needs_rollback:
+            _write_setting(connection, previous)
+
+
+@contextmanager
+def as_operator(reason: str) -> Iterator[None]:
+    """Run a transaction as the operator role; the reason is kept in `app.operator_reason`.
+
+    Within the block models are read and written through the operator's connection, whose
+    policies say table by table what the house may see and do.
+    """
+    with transaction.atomic(using=OPERATOR_ALIAS):
+        with connections[OPERATOR_ALIAS].cursor() as cursor:
+            cursor.execute("SELECT set_config('app.operator_reason', %s, true)", [reason])
+        alias_token, actor_token = _alias.set(OPERATOR_ALIAS), _actor.set(None)
+        try:
+            yield
+        finally:
+            _actor.reset(actor_token)
+            _alias.reset(alias_token)
+
+
+class AliasRouter:
+    """Sends each query to the connection of the role that the running code has taken."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return _alias.get()
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return _alias.get()
+
+    def allow_relation(self, first: Any, second: Any, **hints: Any) -> bool:
+        # Every alias is the same database under another login.
+        return True
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return db == "owner"
+
+
+def _read_setting(connection: BaseDatabaseWrapper) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('app.user_id', true)")
+        (value,) = cursor.fetchone()
+    return value or ""
+
+
+def _write_setting(connection: BaseDatabaseWrapper, value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.user_id', %s, true)", [value])
