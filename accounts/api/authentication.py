@@ -1,0 +1,24 @@
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from accounts.models import User
+from accounts.tokens import Bearer, bearer_of_header
+from common import context
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer cp_…` with a personal access token."""
+
+    def authenticate(self, request: Request) -> tuple[User, Bearer] | None:
+        header = request.headers.get("Authorization", "")
+        if not header:
+            return None
+        bearer = bearer_of_header(header)
+        if bearer is None:
+            raise AuthenticationFailed("The token is unknown, expired or revoked.")
+        context.person_id.set(bearer.user.pk)
+        return bearer.user, bearer
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="commonplace"'

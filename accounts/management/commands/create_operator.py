@@ -1,0 +1,28 @@
+import getpass
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.choices import OPERATOR_ROLES, Role
+from accounts.services import create_operator
+from common.errors import DomainError
+
+
+class Command(BaseCommand):
+    help = "Create an account that may use the admin. The password is asked for, or read from standard input."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--role", choices=OPERATOR_ROLES, default=Role.SUPERADMIN)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        try:
+            user = create_operator(
+                username=options["username"], password=password, role=options["role"]
+            )
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+        self.stdout.write(f"{user.username} may now log in.")

@@ -1,0 +1,77 @@
+"""Use cases of accounts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from accounts.choices import Role, Scope
+from accounts.errors import UnknownUserError, UsernameTakenError, WeakPasswordError
+from accounts.models import PersonalAccessToken, User
+from accounts.tokens import HINT_LENGTH, digest_of, new_secret
+from common.tenancy import acting_as, as_operator
+
+
+def create_operator(*, username: str, password: str, role: Role = Role.SUPERADMIN) -> User:
+    """Afterwards there is an operator who can log in to the admin.
+
+    Raises UsernameTakenError and WeakPasswordError.
+    """
+    user = User(username=username, role=role)
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise WeakPasswordError(" ".join(error.messages)) from error
+    user.set_password(password)
+    with as_operator(f"create the operator {username}"):
+        # Two starts at once make one operator: the unique constraint decides.
+        created = User.objects.bulk_create([user], ignore_conflicts=True)
+        if not User.objects.filter(pk=created[0].pk).exists():
+            raise UsernameTakenError(f"Choose another username than {username}.")
+    return user
+
+
+def first_operator() -> User | None:
+    """The operator who was made first: the owner of what commands import by default."""
+    with as_operator("find the first operator"):
+        return User.objects.operators().active().first()
+
+
+def find_user(username: str) -> User:
+    """The user of that name, in any case. Raises UnknownUserError."""
+    with as_operator("find a user by name"):
+        user = User.objects.filter(username__iexact=username).first()
+    if user is None:
+        raise UnknownUserError(f"There is no user called {username}.")
+    return user
+
+
+def issue_token(
+    *,
+    user: User,
+    name: str,
+    scopes: Sequence[Scope] = tuple(Scope),
+    expires_at: datetime | None = None,
+) -> str:
+    """Afterwards the user has one more access token; its secret is returned this once."""
+    secret = new_secret()
+    with acting_as(user.pk):
+        PersonalAccessToken.objects.create(
+            user=user,
+            name=name,
+            digest=digest_of(secret),
+            hint=secret[:HINT_LENGTH],
+            scopes=sorted(scopes),
+            expires_at=expires_at,
+        )
+    return secret
+
+
+def revoke_token(*, user: User, token: PersonalAccessToken) -> None:
+    """Afterwards the token opens nothing; revoking it again changes nothing."""
+    with acting_as(user.pk):
+        PersonalAccessToken.objects.filter(
+            pk=token.pk, user=user, revoked_at__isnull=True
+        ).update(revoked_at=timezone.now())

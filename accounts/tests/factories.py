@@ -1,0 +1,34 @@
+from itertools import count
+
+from rest_framework.test import APIClient
+
+from accounts.choices import Role, Scope
+from accounts.models import User
+from accounts.services import create_operator, issue_token
+
+_numbers = count(1)
+
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live for one test
+
+
+def make_user(username: str = "") -> User:
+    """A plain user, made as `app` makes one at sign-up."""
+    user = User(username=username or f"user-{next(_numbers)}")
+    user.set_unusable_password()
+    user.save()
+    return user
+
+
+def make_operator(username: str = "", role: Role = Role.SUPERADMIN) -> User:
+    """An operator with PASSWORD; needs a transactional test, since another login makes it."""
+    return create_operator(
+        username=username or f"operator-{next(_numbers)}", password=PASSWORD, role=role
+    )
+
+
+def client_of(user: User, *scopes: Scope) -> APIClient:
+    """A client of the API with a new token of the user, by default with every scope."""
+    client = APIClient()
+    secret = issue_token(user=user, name="test", scopes=scopes or tuple(Scope))
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    return client
