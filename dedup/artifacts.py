@@ -1,0 +1,91 @@
+"""The bytes of imported files: a snapshot while they are read, then kept by their content."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO
+from uuid import UUID
+
+from django.core.files import File
+from django.core.files.storage import default_storage
+
+from dedup.errors import FileChangedError, MissingArtifactError, UnreadableFileError
+from dedup.models import Artifact
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An unchanging copy of a file's bytes, open for reading."""
+
+    file: IO[bytes]
+    sha256: bytes
+    size: int
+
+
+@contextmanager
+def snapshot_of_path(path: Path) -> Iterator[Snapshot]:
+    """A copy of the file as it was when it was opened.
+
+    A transcript that is being written may grow meanwhile: the copy ends where the file ended.
+    Raises FileChangedError if it shrank or was rewritten, UnreadableFileError if it cannot be
+    read.
+    """
+    try:
+        with path.open("rb") as source:
+            before = os.fstat(source.fileno())
+            with snapshot_of_stream(source, before.st_size) as snapshot:
+                after = os.fstat(source.fileno())
+                rewritten = after.st_size == before.st_size and after.st_mtime_ns != before.st_mtime_ns
+                if snapshot.size < before.st_size or after.st_size < before.st_size or rewritten:
+                    raise FileChangedError(f"{path} changed while it was read: import it again.")
+                yield snapshot
+    except OSError as error:
+        raise UnreadableFileError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def snapshot_of_stream(source: BinaryIO | IO[bytes], limit: int | None = None) -> Iterator[Snapshot]:
+    """A copy of the stream's bytes, of at most `limit` of them."""
+    digest, size = hashlib.sha256(), 0
+    with tempfile.TemporaryFile() as copy:
+        while chunk := source.read(CHUNK_BYTES if limit is None else min(CHUNK_BYTES, limit - size)):
+            digest.update(chunk)
+            size += len(chunk)
+            copy.write(chunk)
+        copy.seek(0)
+        yield Snapshot(copy, digest.digest(), size)
+
+
+def keep_bytes(user_id: UUID, snapshot: Snapshot) -> str:
+    """Afterwards the bytes lie in the file storage, under the name that is returned.
+
+    The name says the content, so that keeping the same bytes twice, or in parallel, is harmless.
+    """
+    name = f"artifacts/{user_id}/{snapshot.sha256.hex()[:2]}/{snapshot.sha256.hex()}"
+    if not _holds(name, snapshot.size):
+        snapshot.file.seek(0)
+        # Another process may keep the same bytes at this moment: the storage then chooses
+        # another name for ours, which is as good.
+        name = default_storage.save(name, File(snapshot.file))
+    snapshot.file.seek(0)
+    return name
+
+
+def open_bytes(artifact: Artifact) -> IO[bytes]:
+    """The kept bytes of an artifact. Raises MissingArtifactError."""
+    try:
+        return default_storage.open(artifact.stored_as, "rb")
+    except FileNotFoundError as error:
+        raise MissingArtifactError(
+            f"The stored bytes {artifact.stored_as} are gone; import the file again."
+        ) from error
+
+
+def _holds(name: str, size: int) -> bool:
+    return default_storage.exists(name) and default_storage.size(name) == size

@@ -1,0 +1,32 @@
+from django.db.models import TextChoices
+
+
+class Source(TextChoices):
+    """The program a conversation was held in."""
+
+    CLAUDE_CODE = "claude_code", "Claude Code"
+
+
+class Role(TextChoices):
+    USER = "user", "User"
+    ASSISTANT = "assistant", "Assistant"
+    SYSTEM = "system", "System"
+    TOOL = "tool", "Tool"
+
+
+class ImportStatus(TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+
+
+UNFINISHED = (ImportStatus.QUEUED, ImportStatus.RUNNING)
+
+
+class Operation(TextChoices):
+    """What a line of the de-duplication log tells of."""
+
+    PROCESS_EXPORT = "process_export", "Process export"
+    MIGRATE = "migrate", "Migrate"
+    REBUILD = "rebuild", "Rebuild"

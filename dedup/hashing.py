@@ -1,0 +1,111 @@
+"""The content hash: equal for messages that say the same, whatever surrounds them.
+
+Version 1: SHA-256 of `{"content": [blocks…], "role": role}` as JSON with sorted keys, no
+spaces, nothing escaped that need not be, in UTF-8 (lone surrogates as such). Every string is
+in Unicode NFC, and CRLF and CR are LF.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from typing import Any
+
+from dedup.choices import Role
+from dedup.formats.contract import Block
+
+HASH_VERSION = 1
+
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# What stands for NUL and for a lone surrogate, which PostgreSQL's text and jsonb refuse.
+SYMBOL_FOR_NULL = "\u2400"
+REPLACEMENT = "\ufffd"
+# to_tsvector refuses vectors over 1 MB; this many characters of at most 4 bytes stay below.
+LONGEST_TEXT = 200_000
+
+
+def content_hash(role: Role, content: list[Block]) -> bytes:
+    canonical = json.dumps(
+        {"content": _map_strings(content, _normalise), "role": str(role)},
+        sort_keys=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).digest()
+
+
+def storable(value: Any) -> Any:
+    """The value as jsonb can hold it: no NUL, lone surrogate, NaN or infinity."""
+    return _map_strings(value, _store_string, _store_float)
+
+
+def storable_text(text: str) -> str:
+    return _store_string(text)
+
+
+def text_of(content: list[Block]) -> str:
+    """The words of a message for reading and search, at most LONGEST_TEXT characters."""
+    pieces: list[str] = []
+    room = LONGEST_TEXT
+    for block in content:
+        for piece in _words(block):
+            pieces.append(piece[:room])
+            room -= len(pieces[-1]) + 1
+            if room <= 0:
+                break
+        if room <= 0:
+            break
+    return storable_text("\n".join(pieces))[:LONGEST_TEXT]
+
+
+def _words(value: Any) -> Any:
+    """The strings of a block that a person would read, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _words(item)
+    elif isinstance(value, dict):
+        match value.get("type"):
+            case "text":
+                yield from _words(value.get("text"))
+            case "thinking":
+                yield from _words(value.get("thinking"))
+            case "tool_use":
+                yield from _words(value.get("name"))
+                yield from _words(list(value["input"].values()) if isinstance(value.get("input"), dict) else None)
+            case "tool_result":
+                yield from _words(value.get("content"))
+            case "image" | "document":
+                return
+            case _:
+                yield from _words([item for key, item in value.items() if key != "type"])
+
+
+def _map_strings(value: Any, change: Any, change_float: Any = None) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(key): _map_strings(item, change, change_float) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_strings(item, change, change_float) for item in value]
+    if change_float and isinstance(value, float):
+        return change_float(value)
+    return value
+
+
+def _normalise(text: str) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _store_string(text: str) -> str:
+    if not UNSTORABLE.search(text):
+        return text
+    return UNSTORABLE.sub(lambda found: SYMBOL_FOR_NULL if found[0] == "\x00" else REPLACEMENT, text)
+
+
+def _store_float(number: float) -> float | str:
+    # NaN differs from itself; the infinities from every finite bound.
+    return number if number == number and abs(number) != float("inf") else repr(number)

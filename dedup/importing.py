@@ -1,0 +1,182 @@
+"""Reading one kept file into the archive: the work of every import, whichever door it came by.
+
+The whole of it is one transaction, which also is the lease: a worker that dies leaves nothing
+behind, neither rows nor locks, and the import's row is found unfinished by the sweeper.
+"""
+
+import time
+from collections.abc import Callable
+from typing import IO
+from uuid import UUID
+
+from django.db import IntegrityError, OperationalError, transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from psycopg.errors import DeadlockDetected, UniqueViolation
+
+from common.errors import DomainError
+from common.locks import lock, try_lock
+from common.tenancy import acting_as
+from dedup.artifacts import open_bytes
+from dedup.choices import ImportStatus, Operation, Source
+from dedup.formats import detect
+from dedup.formats.contract import HEAD_BYTES, Header
+from dedup.merging import MergeCounts, Target, merge_staged
+from dedup.models import (
+    Conversation,
+    DeduplicationLog,
+    Import,
+    Message,
+    Placement,
+    Watermark,
+)
+from dedup.progress import reporter
+from dedup.records import stored_record
+from dedup.staging import stage
+
+# Merges into different conversations may bring the same message at the same time; each retry
+# sees what the other one has committed.
+MERGE_ATTEMPTS = 8
+# An import that ends its worker this often is broken itself.
+MOST_ATTEMPTS = 5
+
+Report = Callable[[int, int], None]
+
+
+def run_import(import_id: UUID, user_id: UUID) -> None:
+    """Afterwards the import is completed or failed, or another worker has it, or it is gone.
+
+    A DomainError ends it as failed with its code; anything else leaves it to be tried again.
+    """
+    with acting_as(user_id):
+        claimed = Import.objects.claim(import_id)
+    if not claimed:
+        return
+    try:
+        with acting_as(user_id):
+            if try_lock(f"import:{import_id}"):
+                row = Import.objects.select_related("artifact").get(pk=import_id)
+                report = reporter(row.pk, row.artifact.size)
+                read_into_archive(row, lambda: open_bytes(row.artifact), report)
+    except DomainError as error:
+        with acting_as(user_id):
+            Import.objects.filter(pk=import_id).fail(error.code, error.detail)
+
+
+def read_into_archive(
+    row: Import, open_file: Callable[[], IO[bytes]], report: Report | None = None
+) -> None:
+    """Afterwards the import is completed: what is in its file is kept, in the open transaction.
+
+    Raises UnknownFormatError and MissingArtifactError.
+    """
+    started = time.perf_counter()
+    # The same bytes by several importers: the first reads them, the rest find them read.
+    lock(f"artifact:{row.artifact_id}")
+    original = Import.objects.completed().filter(artifact=row.artifact_id, original=None).first()
+    if original:
+        _repeat(row, original)
+    else:
+        with open_file() as file:
+            _read(row, file, report or _unheard, started)
+    row.status = ImportStatus.COMPLETED
+    row.processing_time_ms = _milliseconds_since(started)
+    row.touched_at = row.finished_at = Now()
+    row.save()
+
+
+def _repeat(row: Import, original: Import) -> None:
+    """The bytes are kept and read already: this row is the trace of it, and all there is to add."""
+    row.original = original
+    row.source = original.source
+    row.parser_version = original.parser_version
+    row.records = original.records
+    row.messages_in_export = row.duplicates_filtered = original.messages_in_export
+    row.unreadable_records = original.unreadable_records
+
+
+def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
+    kind = detect(file.read(HEAD_BYTES), row.name)
+    file.seek(0)
+    header = kind.header(file, row.name)
+    file.seek(0)
+    parse = kind.parser()
+    staged = stage((stored_record(parse, raw) for raw in kind.split(file)), report)
+    row.source, row.parser_version = kind.source, kind.parser_version
+    conversation = None
+    if header and (staged.messages or header.title):
+        conversation = _conversation(row.user_id, kind.source, header, staged.first_words)
+    target = Target(row.user_id, row.pk, kind.source, conversation and conversation.pk)
+    counts = _merge(target)
+    row.records = counts.records
+    row.messages_in_export = counts.messages
+    row.new_messages = counts.new
+    row.duplicates_filtered = counts.duplicates
+    row.revisions = counts.revisions
+    row.content_collisions = counts.collisions
+    row.unreadable_records = counts.unreadable
+    if conversation:
+        _account(row, conversation, _milliseconds_since(started))
+
+
+def _conversation(
+    user_id: UUID, source: Source, header: Header, first_words: str
+) -> Conversation:
+    """The conversation of a file, locked until the import ends; made if it is not there yet."""
+    lock(f"conversation:{user_id}:{source}:{header.key}")
+    conversation, _ = Conversation.objects.get_or_create(
+        user_id=user_id, source=source, native_key=header.key
+    )
+    conversation.title = header.title or conversation.title or first_words
+    conversation.parent_key = conversation.parent_key or header.parent_key
+    conversation.project = conversation.project or header.project
+    conversation.save(update_fields=["title", "parent_key", "project"])
+    return conversation
+
+
+def _merge(target: Target) -> MergeCounts:
+    for attempt in range(1, MERGE_ATTEMPTS + 1):
+        try:
+            with transaction.atomic():
+                return merge_staged(target)
+        except (IntegrityError, OperationalError) as error:
+            passing = isinstance(error.__cause__, UniqueViolation | DeadlockDetected)
+            if not passing or attempt == MERGE_ATTEMPTS:
+                raise
+    raise AssertionError("the loop returns or raises")
+
+
+def _account(row: Import, conversation: Conversation, milliseconds: int) -> None:
+    """Bring the conversation's statistics up to date and write the log's line."""
+    placed = Placement.objects.filter(segment__conversation=conversation).count()
+    Conversation.objects.filter(pk=conversation.pk).update(total_messages=placed, updated_at=Now())
+    highest = Message.objects.filter(conversation=conversation).aggregate(
+        highest=Max("message_index", default=-1)
+    )["highest"]
+    Watermark.objects.bulk_create(
+        [Watermark(conversation=conversation, user_id=row.user_id, highest_index=highest)],
+        update_conflicts=True,
+        unique_fields=["conversation"],
+        update_fields=["highest_index", "updated_at"],
+    )
+    DeduplicationLog.objects.create(
+        user_id=row.user_id,
+        import_row=row,
+        conversation=conversation,
+        operation=Operation.PROCESS_EXPORT,
+        messages_processed=row.messages_in_export,
+        new_messages=row.new_messages,
+        duplicates_filtered=row.duplicates_filtered,
+        revisions=row.revisions,
+        content_collisions=row.content_collisions,
+        storage_savings_pct=row.savings_pct,
+        processing_time_ms=milliseconds,
+    )
+
+
+def _unheard(records: int, bytes_read: int) -> None:
+    """Nobody asked for progress."""
+
+
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

@@ -1,0 +1,159 @@
+import json
+import os
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from common.errors import DomainError
+from dedup.doors import add_owner_argument, owner_of
+from dedup.errors import UnknownFormatError
+from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
+from dedup.services import import_path, preview_path
+
+INTERRUPTED = 130
+# In a folder only files of these names are looked into.
+EXPORT_SUFFIXES = (".jsonl", ".meta.json")
+
+
+class Command(BaseCommand):
+    help = (
+        "Import conversation exports: files, or folders with all that is below them, such as "
+        "~/.claude/projects. Importing the same again adds nothing."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
+        add_owner_argument(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="report what would come in, and keep nothing"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        files = list(_files(options["paths"]))
+        owner = owner_of(options["owner"])
+        read = preview_path if options["dry_run"] else import_path
+        run = Run(owner.pk, read)
+        try:
+            run.read_all(files)
+        except KeyboardInterrupt:
+            # The file that was being read is rolled back; those before it are whole.
+            run.interrupted = True
+        if options["json"]:
+            self.stdout.write(json.dumps(run.as_json(), indent=2))
+        else:
+            self._print(run, dry=options["dry_run"])
+        for path, reason in run.errors:
+            self.stderr.write(self.style.ERROR(f"{path}: {reason}"))
+        if run.interrupted:
+            self.stderr.write("Interrupted: what is listed is kept, the rest was not begun.")
+            raise SystemExit(INTERRUPTED)
+        if run.errors:
+            raise SystemExit(1)
+
+    def _print(self, run: "Run", *, dry: bool) -> None:
+        for conversation in by_conversation(run.results):
+            self.stdout.write(_line(conversation))
+        totals = totals_of(run.results)
+        repeated = sum(result.already_imported for result in run.results)
+        self.stdout.write(
+            f"{len(run.results)} files ({repeated} imported before),"
+            f" {totals['messages_in_export']} messages: {totals['new_messages']} new,"
+            f" {totals['duplicates_filtered']} kept already, {totals['revisions']} revised,"
+            f" {totals['unreadable_records']} unreadable records; saved {totals['savings_pct']} %."
+        )
+        if dry:
+            self.stdout.write("This was a dry run: nothing was kept.")
+
+
+class Run:
+    """One run of the command over its files: results so far, and what failed."""
+
+    def __init__(self, user_id: UUID, read: Callable[..., FileResult]) -> None:
+        self.user_id = user_id
+        self.read = read
+        self.results: list[FileResult] = []
+        self.skipped: list[tuple[Path, str]] = []
+        self.errors: list[tuple[Path, str]] = []
+        self.interrupted = False
+
+    def read_all(self, files: list[tuple[Path, bool]]) -> None:
+        total = sum(path.stat().st_size for path, _ in files if path.exists())
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as bar:
+            task = bar.add_task("", total=total)
+            done = 0
+            for path, named in files:
+                bar.update(task, description=escape(path.name))
+
+                def report(_: int, size: int, before: int = done) -> None:
+                    bar.update(task, completed=before + size)
+
+                self._read_one(path, report, named=named)
+                done += path.stat().st_size if path.exists() else 0
+                bar.update(task, completed=done)
+
+    def _read_one(self, path: Path, report: Callable[[int, int], None], *, named: bool) -> None:
+        try:
+            self.results.append(self.read(user_id=self.user_id, path=path, report=report))
+        except UnknownFormatError as error:
+            # Of a folder nobody said that everything in it is an export.
+            (self.errors if named else self.skipped).append((path, error.detail))
+        except DomainError as error:
+            self.errors.append((path, error.detail))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "files": [result.as_json() for result in self.results],
+            "conversations": [found.as_json() for found in by_conversation(self.results)],
+            "totals": totals_of(self.results),
+            "skipped": [{"path": str(path), "reason": reason} for path, reason in self.skipped],
+            "errors": [{"path": str(path), "reason": reason} for path, reason in self.errors],
+            "interrupted": self.interrupted,
+        }
+
+
+def _files(paths: list[Path]) -> Iterator[tuple[Path, bool]]:
+    """Each export below the paths once, and whether it was named itself."""
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise CommandError(f"{path} does not exist.")
+        for found in _below(path.expanduser()):
+            real = found.resolve()
+            if real not in seen:
+                seen.add(real)
+                yield found, found == path
+
+
+def _below(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(EXPORT_SUFFIXES):
+                yield Path(folder, name)
+
+
+def _line(conversation: ConversationResult) -> str:
+    counts = conversation.counts
+    return (
+        f"{conversation.title or conversation.native_key}: {counts.messages_in_export} messages,"
+        f" {counts.new_messages} new, {counts.duplicates_filtered} kept already,"
+        f" {counts.revisions} revised; {conversation.total_unique_messages} in all"
+    )

@@ -1,0 +1,50 @@
+"""How far a running import is, in Redis: it changes too often for a row."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from uuid import UUID
+
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from common.health import redis_client
+
+SECONDS_BETWEEN_REPORTS = 0.2
+KEPT_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Progress:
+    records: int
+    bytes_read: int
+    bytes_total: int
+
+
+def reporter(import_id: UUID, bytes_total: int) -> Callable[[int, int], None]:
+    """A function of (records, bytes) so far that notes the progress a few times a second."""
+    client = redis_client()
+    due = 0.0
+
+    def report(records: int, bytes_read: int) -> None:
+        nonlocal due
+        if time.monotonic() < due:
+            return
+        due = time.monotonic() + SECONDS_BETWEEN_REPORTS
+        try:
+            client.hset(_key(import_id), mapping=asdict(Progress(records, bytes_read, bytes_total)))
+            client.expire(_key(import_id), KEPT_SECONDS)
+        except RedisError:
+            # Nobody sees the bar move; the import itself does not need it. Ask again later.
+            due = time.monotonic() + 30
+
+    return report
+
+
+def progress_of(import_id: UUID) -> Progress | None:
+    values = redis_client().hgetall(_key(import_id))
+    return Progress(**{name: int(value) for name, value in values.items()}) if values else None
+
+
+def _key(import_id: UUID) -> str:
+    return f"{settings.REDIS_PREFIX}import:{import_id}"

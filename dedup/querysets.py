@@ -1,0 +1,62 @@
+"""Filters of the archives' models that read as English."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self, TypeVar
+from uuid import UUID
+
+from django.db.models import F, Model, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from dedup.choices import UNFINISHED, ImportStatus
+
+if TYPE_CHECKING:
+    from dedup.models import Import, Placement
+
+Row = TypeVar("Row", bound=Model)
+
+
+class OwnedQuerySet(QuerySet[Row]):
+    """Rows of a table whose policies show a person their own; the filter serves the planner."""
+
+    def visible_to(self, user_id: UUID) -> Self:
+        return self.filter(user_id=user_id)
+
+
+class ImportQuerySet(OwnedQuerySet["Import"]):
+    def unfinished(self) -> Self:
+        return self.filter(status__in=UNFINISHED)
+
+    def completed(self) -> Self:
+        return self.filter(status=ImportStatus.COMPLETED)
+
+    def untouched_for(self, patience: timedelta) -> Self:
+        return self.filter(touched_at__lt=timezone.now() - patience)
+
+    def claim(self, import_id: UUID) -> bool:
+        """Mark an unfinished import as running; False if it is finished or gone."""
+        return bool(
+            self.unfinished()
+            .filter(pk=import_id)
+            .update(
+                status=ImportStatus.RUNNING, touched_at=Now(), attempts=F("attempts") + 1
+            )
+        )
+
+    def touch(self) -> None:
+        self.update(touched_at=Now())
+
+    def fail(self, code: str, detail: str) -> None:
+        """End those that are unfinished, for the given reason."""
+        self.unfinished().update(
+            status=ImportStatus.FAILED,
+            error_code=code,
+            error_detail=detail,
+            touched_at=Now(),
+            finished_at=Now(),
+        )
+
+
+class PlacementQuerySet(OwnedQuerySet["Placement"]):
+    def in_reading_order(self) -> Self:
+        return self.order_by("segment__number", "position")

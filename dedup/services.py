@@ -1,0 +1,107 @@
+"""Use cases of the archives."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from uuid import UUID
+
+from django.db import transaction
+
+from common.queue import enqueue
+from common.tenancy import acting_as
+from dedup.artifacts import Snapshot, keep_bytes, snapshot_of_path, snapshot_of_stream
+from dedup.choices import ImportStatus
+from dedup.formats import detect
+from dedup.formats.contract import HEAD_BYTES
+from dedup.importing import Report, read_into_archive
+from dedup.models import Artifact, Import
+from dedup.results import FileResult
+from dedup.tasks import read_import
+
+
+@dataclass(frozen=True)
+class KeptUpload:
+    """Bytes that lie in the file storage and wait for their import."""
+
+    name: str
+    sha256: bytes
+    size: int
+    stored_as: str
+
+
+def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
+    """Afterwards the file has been read into the person's archive, here and not in a worker.
+
+    Raises UnreadableFileError, FileChangedError and UnknownFormatError. Whatever ends it
+    early, the database is as it was before.
+    """
+    with _recognised(path) as snapshot:
+        stored_as = keep_bytes(user_id, snapshot)
+        with acting_as(user_id):
+            return _read_now(user_id, path, snapshot, stored_as, report)
+
+
+def preview_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
+    """What `import_path` would return; nothing is kept."""
+    with _recognised(path) as snapshot, acting_as(user_id):
+        result = _read_now(user_id, path, snapshot, "", report)
+        transaction.set_rollback(True)
+        return result
+
+
+def keep_upload(*, user_id: UUID, upload: IO[bytes], name: str) -> KeptUpload:
+    """Afterwards the bytes of an upload lie in the file storage, outside of any transaction.
+
+    Raises UnknownFormatError, and then nothing is stored.
+    """
+    with snapshot_of_stream(upload) as snapshot:
+        _recognise(snapshot, name)
+        stored_as = keep_bytes(user_id, snapshot)
+        return KeptUpload(name, snapshot.sha256, snapshot.size, stored_as)
+
+
+def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
+    """Afterwards an import of the kept bytes is queued, and a worker reads it soon."""
+    with acting_as(user_id):
+        row = Import.objects.create(
+            user_id=user_id,
+            artifact=_artifact(user_id, kept.sha256, kept.size, kept.stored_as),
+            name=kept.name,
+        )
+        enqueue(read_import, str(row.pk))
+    return row
+
+
+@contextmanager
+def _recognised(path: Path) -> Iterator[Snapshot]:
+    with snapshot_of_path(path) as snapshot:
+        _recognise(snapshot, str(path))
+        yield snapshot
+
+
+def _recognise(snapshot: Snapshot, name: str) -> None:
+    detect(snapshot.file.read(HEAD_BYTES), name)
+    snapshot.file.seek(0)
+
+
+def _read_now(
+    user_id: UUID, path: Path, snapshot: Snapshot, stored_as: str, report: Report | None
+) -> FileResult:
+    row = Import.objects.create(
+        user_id=user_id,
+        artifact=_artifact(user_id, snapshot.sha256, snapshot.size, stored_as),
+        name=str(path),
+        status=ImportStatus.RUNNING,
+        attempts=1,
+    )
+    read_into_archive(row, lambda: snapshot.file, report)
+    return FileResult.of(row)
+
+
+def _artifact(user_id: UUID, sha256: bytes, size: int, stored_as: str) -> Artifact:
+    artifact, _ = Artifact.objects.get_or_create(
+        user_id=user_id, sha256=sha256, defaults={"size": size, "stored_as": stored_as}
+    )
+    return artifact

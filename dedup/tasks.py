@@ -1,0 +1,37 @@
+"""The broker's door to imports, and the sweep for imports whose message or worker was lost."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from celery import shared_task
+
+from common.locks import try_lock
+from common.queue import SweepTask, TenantTask, enqueue
+from dedup.importing import MOST_ATTEMPTS, run_import
+from dedup.models import Import
+
+PATIENCE = timedelta(seconds=30)
+SWEPT_AT_ONCE = 200
+
+
+@shared_task(base=TenantTask, bind=True)
+def read_import(self: TenantTask, import_id: str) -> None:
+    """Read one queued import. Again, late or in parallel: the row and its lock decide."""
+    run_import(UUID(import_id), self.actor)
+
+
+@shared_task(base=SweepTask)
+def requeue_stalled_imports() -> None:
+    """Queue again what nobody works on; give up on what has ended its worker too often."""
+    stalled = Import.objects.unfinished().untouched_for(PATIENCE).order_by("touched_at")
+    for row in stalled[:SWEPT_AT_ONCE]:
+        # A worker holds this lock while it reads: what can be locked is not being read.
+        if not try_lock(f"import:{row.pk}"):
+            continue
+        if row.attempts >= MOST_ATTEMPTS:
+            Import.objects.filter(pk=row.pk).fail(
+                "gave_up", f"Reading it ended the worker {row.attempts} times."
+            )
+        else:
+            Import.objects.filter(pk=row.pk).touch()
+            enqueue(read_import, str(row.pk), actor=row.user_id)
