@@ -1,0 +1,297 @@
+"""Settings, all from the environment: `.env.example` lists every one of them.
+
+Without DATABASE_URL and REDIS_URL the embedded services of this checkout are used, and safe
+defaults for one machine apply. With them nothing secret has a default.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from common.environment import (
+    read_boolean,
+    read_integer,
+    read_list,
+    read_optional,
+    read_text,
+    read_url,
+)
+from embedded import Services
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where things run -------------------------------------------------------------------------
+
+EMBEDDED = read_optional("DATABASE_URL") is None and read_optional("REDIS_URL") is None
+LOCAL_DIR = Path(read_text("LOCAL_DIR", str(BASE_DIR / ".local")))
+SERVICES = Services(LOCAL_DIR) if EMBEDDED else None
+PROCESS = read_text("PROCESS", "manage")
+
+DEBUG = read_boolean("DEBUG", default=False)
+SECRET_KEY = read_text("SECRET_KEY", SERVICES.password("secret_key") if SERVICES else None)
+PORT = read_integer("PORT", 8000, minimum=1)
+SITE_URL = read_text("SITE_URL", f"http://localhost:{PORT}")
+LIVE_URL = read_text("LIVE_URL", f"http://localhost:{PORT + 1}")
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if EMBEDDED else [])
+CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", [SITE_URL])
+SAMPLE_DATA = read_boolean("SAMPLE_DATA", default=EMBEDDED)
+
+# --- Databases: one, under a login for each role ----------------------------------------------
+
+POSTGRES_SCHEMES = {"postgres", "postgresql"}
+# Connections that one process keeps at most for each role; 0 opens one for each use.
+DATABASE_POOL_SIZE = read_integer("DATABASE_POOL_SIZE", 0)
+
+
+def _embedded_database(services: Services, role: str) -> dict[str, Any]:
+    return {
+        "NAME": "commonplace",
+        "USER": role,
+        "PASSWORD": services.password(role),
+        "HOST": services.postgres.host,
+        "PORT": services.postgres.port,
+    }
+
+
+def _remote_database(variable: str) -> dict[str, Any]:
+    parts = conninfo_to_dict(read_url(variable, schemes=POSTGRES_SCHEMES))
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    entry: dict[str, Any] = {names[key]: value for key, value in parts.items() if key in names}
+    entry["OPTIONS"] = {key: value for key, value in parts.items() if key not in names}
+    return entry
+
+
+def _database(variable: str, role: str) -> dict[str, Any]:
+    entry = _embedded_database(SERVICES, role) if SERVICES else _remote_database(variable)
+    options = entry.setdefault("OPTIONS", {})
+    options["application_name"] = f"commonplace {PROCESS}"
+    if DATABASE_POOL_SIZE:
+        options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+    # Server-side cursors do not survive PgBouncer's transaction mode.
+    return {"ENGINE": "django.db.backends.postgresql", "DISABLE_SERVER_SIDE_CURSORS": True, **entry}
+
+
+DATABASES = {"default": _database("DATABASE_URL", "app")}
+if EMBEDDED or read_optional("DATABASE_OPERATOR_URL"):
+    DATABASES["operator"] = _database("DATABASE_OPERATOR_URL", "operator")
+# Only the process that migrates needs this login.
+if EMBEDDED or read_optional("DATABASE_OWNER_URL"):
+    DATABASES["owner"] = _database("DATABASE_OWNER_URL", "owner")
+# Only bootstrap_database needs this login.
+DATABASE_SUPERUSER_URL = read_text(
+    "DATABASE_SUPERUSER_URL",
+    make_conninfo(
+        host=SERVICES.postgres.host,
+        port=SERVICES.postgres.port,
+        user="postgres",
+        password=SERVICES.password("postgres"),
+        dbname="postgres",
+    )
+    if SERVICES
+    else "",
+)
+DATABASE_ROUTERS = ["common.tenancy.AliasRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis, queue and schedule ----------------------------------------------------------------
+
+REDIS_URL = (
+    f"unix://{SERVICES.redis.socket}?db=0"
+    if SERVICES
+    else read_url("REDIS_URL", schemes={"redis", "rediss", "unix"})
+)
+REDIS_PREFIX = read_text("REDIS_PREFIX", "commonplace:")
+
+# A task that runs longer than this is delivered to a second worker as well.
+VISIBILITY_TIMEOUT_SECONDS = 3600
+CELERY_BROKER_URL = (
+    f"redis+socket://{SERVICES.redis.socket}?virtual_host=0" if SERVICES else REDIS_URL
+)
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+    "global_keyprefix": REDIS_PREFIX,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 1500
+CELERY_TASK_TIME_LIMIT = 1800
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(LOCAL_DIR / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "beat-is-alive": {"task": "common.tasks.beat_is_alive", "schedule": 15},
+    "requeue-stalled-imports": {"task": "dedup.tasks.requeue_stalled_imports", "schedule": 30},
+}
+
+READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "redis"])
+
+# --- Applications -----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "common",
+    "accounts",
+    "dedup",
+]
+
+MIDDLEWARE = [
+    "common.middleware.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "common.middleware.OperatorMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.live_urls" if PROCESS == "live" else "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+# --- Files ------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = LOCAL_DIR / "static"
+# Without collectstatic files are served from where the packages have them.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = EMBEDDED
+MEDIA_ROOT = Path(read_text("FILES_DIR", str(LOCAL_DIR / "files")))
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700},
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
+    if not EMBEDDED
+    else {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+if bucket := read_optional("S3_BUCKET"):
+    STORAGES["default"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {"bucket_name": bucket, "default_acl": "private", "querystring_auth": True},
+    }
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+# One upload may be a whole archive; its bytes go to disk, never to memory.
+LARGEST_UPLOAD_BYTES = read_integer("LARGEST_UPLOAD_MB", 2048, minimum=1) * 1024 * 1024
+
+# --- Security ---------------------------------------------------------------------------------
+
+HTTPS = read_boolean("HTTPS", default=SITE_URL.startswith("https://"))
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+if read_boolean("BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+X_FRAME_OPTIONS = "DENY"
+
+# --- API --------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "common.api.pagination.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "common.api.errors.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Commonplace",
+    "DESCRIPTION": "Where AI products keep what is worth keeping.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "common.api.schema.describe_errors",
+    ],
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Commonplace",
+    "SITE_HEADER": "Commonplace",
+    "SITE_SYMBOL": "auto_stories",
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- Logs -------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "common.logs.JsonLogFormatter", "process": PROCESS}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": read_text("LOG_LEVEL", "INFO")},
+    "loggers": {
+        # Each request has a line of our own; this one adds noise for every 404.
+        "django.request": {"level": "ERROR"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}
+if PROCESS == "manage":
+    # A command talks to a person: only what is wrong.
+    LOGGING["root"]["level"] = read_text("LOG_LEVEL", "WARNING")  # type: ignore[index]
+

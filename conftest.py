@@ -1,0 +1,54 @@
+"""The tests' database: one for each worker, migrated by the owner and then used as `app`."""
+
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import TransactionTestCase
+from psycopg import sql
+from pytest_django import DjangoDbBlocker
+
+from common.bootstrap import bootstrap_database, drop_database, role_passwords
+from common.tests.connections import connect_as_superuser
+from config.testing import WORKER
+
+# Tables that migrations fill: a flush must leave them.
+FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_folder() -> Iterator[None]:
+    """Stored files of the tests lie in a folder of their own."""
+    with tempfile.TemporaryDirectory(prefix="commonplace-files-") as folder:
+        settings.MEDIA_ROOT = folder
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Instead of pytest-django's own: bootstrap as superuser, migrate as owner."""
+    name = f"test_commonplace_{WORKER}"
+    for alias in connections:
+        connections[alias].settings_dict["NAME"] = name
+    TransactionTestCase._fixture_teardown = flush
+    with django_db_blocker.unblock():
+        drop_database(settings.DATABASE_SUPERUSER_URL, name)
+        bootstrap_database(settings.DATABASE_SUPERUSER_URL, name, role_passwords())
+        call_command("migrate", verbosity=0)
+        yield
+        connections.close_all()
+        drop_database(settings.DATABASE_SUPERUSER_URL, name)
+
+
+def flush(test_case: TransactionTestCase) -> None:
+    """After a transactional test: empty every table, also those that refuse it."""
+    with connect_as_superuser() as connection:
+        # Triggers, and with them the refusals and foreign keys, are off in this session.
+        connection.execute("SET session_replication_role = replica")
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for (name,) in connection.execute(tables).fetchall():
+            if name not in FILLED_BY_MIGRATIONS:
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(str(name))))
