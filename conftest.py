@@ -33,7 +33,7 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     name = f"test_commonplace_{WORKER}"
     for alias in connections:
         connections[alias].settings_dict["NAME"] = name
-    TransactionTestCase._fixture_teardown = flush
+    TransactionTestCase._fixture_teardown = flush  # type: ignore[attr-defined]  # not in the stubs
     with django_db_blocker.unblock():
         drop_database(settings.DATABASE_SUPERUSER_URL, name)
         bootstrap_database(settings.DATABASE_SUPERUSER_URL, name, role_passwords())

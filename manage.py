@@ -9,13 +9,24 @@ from pathlib import Path
 VENV_PYTHON = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 
 # These need no database: they must also work where none can be started.
-WITHOUT_SERVICES = {"help", "version", "--help", "--version", "-h", "check", "collectstatic", "spectacular"}
+WITHOUT_SERVICES = {
+    "help",
+    "version",
+    "--help",
+    "--version",
+    "-h",
+    "check",
+    "collectstatic",
+    "spectacular",
+}
 
 
 def use_project_interpreter() -> None:
     """Go on under the project's virtual environment when called by another Python."""
     if VENV_PYTHON.exists() and Path(sys.prefix) != VENV_PYTHON.parent.parent:
-        os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
+        os.execv(  # noqa: S606 - our own interpreter, without a shell
+            VENV_PYTHON, [str(VENV_PYTHON), *sys.argv]
+        )
 
 
 def main() -> None:

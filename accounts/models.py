@@ -89,9 +89,7 @@ class PersonalAccessToken(models.Model):
         User, on_delete=models.CASCADE, related_name="tokens", db_comment="Whom it stands for"
     )
     name = models.CharField(max_length=100, db_comment="What its owner calls it")
-    digest = models.BinaryField(
-        max_length=32, unique=True, db_comment="SHA-256 of the whole token"
-    )
+    digest = models.BinaryField(max_length=32, unique=True, db_comment="SHA-256 of the whole token")
     hint = models.CharField(max_length=12, db_comment="The token's first characters")
     scopes = ArrayField(
         models.CharField(max_length=40, choices=Scope), db_comment="What it may be used for"
@@ -106,7 +104,9 @@ class PersonalAccessToken(models.Model):
     class Meta:
         db_table_comment = "Hashed credentials for the API"
         constraints = [
-            CheckConstraint(condition=Q(scopes__contained_by=Scope.values), name="token_scopes_known"),
+            CheckConstraint(
+                condition=Q(scopes__contained_by=Scope.values), name="token_scopes_known"
+            ),
             CheckConstraint(condition=Q(scopes__len__gt=0), name="token_scopes_not_empty"),
         ]
 

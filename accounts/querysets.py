@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from accounts.choices import OPERATOR_ROLES, AccountStatus
 
 if TYPE_CHECKING:
-    from accounts.models import PersonalAccessToken, RecordedAnswer, User
+    from accounts.models import PersonalAccessToken, RecordedAnswer, User  # noqa: F401 - named in strings
 
 
 class UserQuerySet(QuerySet["User"]):

@@ -18,7 +18,7 @@ def bootstrap_database(superuser_url: str, name: str, passwords: dict[str, str])
         # Roles are shared by all databases of a server: parallel bootstraps would collide. The
         # lock is of the database we are connected to, so every one takes it in the same place.
         server.execute("SELECT pg_advisory_lock(hashtextextended('bootstrap', 0))")
-        if not server.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+        if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         with psycopg.connect(superuser_url, dbname=name, autocommit=True) as database:
             # Without parameters psycopg sends the whole script at once.

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -30,6 +29,10 @@ def read_optional(name: str) -> str | None:
             raise ImproperlyConfigured(
                 f"{name}_FILE names {path}, which cannot be read: {error.strerror}."
             ) from error
+        except UnicodeDecodeError as error:
+            raise ImproperlyConfigured(
+                f"{name}_FILE names {path}, which cannot be read: it is not UTF-8."
+            ) from error
         if not value:
             raise ImproperlyConfigured(f"{name}_FILE names {path}, which is empty.")
     return value or None
@@ -44,7 +47,7 @@ def read_text(name: str, default: str | None = None) -> str:
     return default
 
 
-def read_boolean(name: str, default: bool) -> bool:
+def read_boolean(name: str, *, default: bool) -> bool:
     return _convert(name, default, _boolean, "true or false")
 
 
@@ -64,10 +67,10 @@ def read_list(name: str, default: list[str]) -> list[str]:
 
 def read_url(name: str, *, schemes: set[str], default: str | None = None) -> str:
     value = read_text(name, default)
-    if urlsplit(value).scheme not in schemes:
-        expected = " or ".join(f"{scheme}://" for scheme in sorted(schemes))
+    beginnings = tuple(f"{scheme}://" for scheme in sorted(schemes))
+    if not value.startswith(beginnings):
         # The value may hold a password: it is not repeated.
-        raise ImproperlyConfigured(f"{name} must begin with {expected}.")
+        raise ImproperlyConfigured(f"{name} must begin with {' or '.join(beginnings)}.")
     return value
 
 

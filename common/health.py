@@ -71,7 +71,9 @@ CHECKS: dict[str, Callable[[], None]] = {
 
 def record_heartbeat(process: str) -> None:
     """Say that a process is alive; `check_…` believes it for HEARTBEAT_SECONDS."""
-    redis_client().set(f"{settings.REDIS_PREFIX}alive:{process}", int(time.time()), ex=HEARTBEAT_SECONDS)
+    redis_client().set(
+        f"{settings.REDIS_PREFIX}alive:{process}", int(time.time()), ex=HEARTBEAT_SECONDS
+    )
 
 
 def _check_heartbeat(process: str) -> None:
@@ -87,9 +89,10 @@ def readiness(names: list[str]) -> dict[str, str]:
 def _outcome(name: str) -> str:
     try:
         CHECKS[name]()
-    except Exception as error:  # whatever is wrong with a dependency is the answer
-        logger.exception("not ready: %s", name)
-        return f"{type(error).__name__}: {error}".strip()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it is the answer
+        outcome = f"{type(error).__name__}: {error}".strip()
+        logger.warning("not ready: %s: %s", name, outcome)
+        return outcome
     return "ok"
 
 

@@ -16,7 +16,7 @@ def uuid7() -> UUID:
     millisecond (RFC 9562, section 6.2, method 3), so that identifiers made within one
     millisecond keep their order, and by 62 random bits.
     """
-    global _last
+    global _last  # noqa: PLW0603 - the order is one for the whole process
     with _lock:
         nanoseconds = time.time_ns()
         stamp = (nanoseconds // 1_000_000 << 12) | (nanoseconds % 1_000_000) * 4096 // 1_000_000

@@ -1,7 +1,8 @@
 """Log lines as JSON: which process, request and person, and never a credential or an address."""
 
-import logging
+import json
 import re
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -10,20 +11,42 @@ from common import context
 MASK = "[masked]"
 SENSITIVE = re.compile(
     r"""
-    (?P<bearer>(?i:bearer|basic)\s+\S+)
-    | (?P<token>\bcp_[A-Za-z0-9_-]{8,})
-    | (?P<url_password>(?<=://)[^\s/@]*:[^\s/@]*(?=@))
-    | (?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)
-    | (?P<ipv4>(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]))
-    | (?P<ipv6>(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}(?![\w:]))
+    (?i:authorization|cookie)["']?\s*[:=][^\r\n]*
+    | \b(?i:bearer|basic)\s+\S+
+    | cp_[A-Za-z0-9_-]{20,}
+    | (?<=://)[^\s/]+(?=@)
+    | [^\s@<>"(),:;\[\]\\/=]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+
+    | (?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)
+    # An IPv6 address in full (or a MAC address), or shortened by one "::".
+    | (?<![\w:])
+      (?: (?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}
+        | (?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::
+          (?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?
+      )
+      (?!\w|:[0-9A-Fa-f:])
     """,
     re.VERBOSE,
 )
+SENSITIVE_NAME = re.compile(r"authorization|cookie|password|secret", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """The text with credentials, e-mail and network addresses replaced."""
     return SENSITIVE.sub(MASK, text)
+
+
+def _masked(value: Any) -> Any:
+    """JSON with each text in it masked, and whole what has a sensitive name."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            mask(name): MASK if SENSITIVE_NAME.search(name) else _masked(item)
+            for name, item in value.items()
+        }
+    return value
 
 
 class JsonLogFormatter(JsonFormatter):
@@ -36,12 +59,14 @@ class JsonLogFormatter(JsonFormatter):
             static_fields={"process": process} if process else {},
         )
 
-    def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
-
     def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
         if request := context.request_id.get():
             log_data["request_id"] = request
         if person := context.person_id.get():
             log_data["user_id"] = str(person)
         return super().process_log_record(log_data)
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        # Value by value: in the encoded line an escape such as \n would hide where one begins,
+        # and a mask could swallow a closing quote.
+        return json.dumps(_masked(json.loads(super().jsonify_log_record(log_data))))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -52,6 +53,6 @@ class OperatorMiddleware:
             return self.get_response(request)
         with tenancy.as_operator(f"admin: {request.method} {request.path_info}"):
             response = self.get_response(request)
-            if response.status_code >= 500:
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 transaction.set_rollback(True, using=tenancy.OPERATOR_ALIAS)
             return response

@@ -58,11 +58,9 @@ def owned_reference(child: str, column: str, parent: str) -> RunSQL:
     unique constraint on (user_id, id).
     """
     name = f"{child}_{column}_owned_fk"
+    reference = f"FOREIGN KEY (user_id, {column}) REFERENCES {parent} (user_id, id)"
     return RunSQL(
-        [
-            f"ALTER TABLE {child} ADD CONSTRAINT {name} FOREIGN KEY (user_id, {column})"
-            f" REFERENCES {parent} (user_id, id)"
-        ],
+        [f"ALTER TABLE {child} ADD CONSTRAINT {name} {reference}"],
         [f"ALTER TABLE {child} DROP CONSTRAINT {name}"],
     )
 
@@ -79,10 +77,14 @@ def append_only(table: str) -> RunSQL:
                     USING ERRCODE = 'restrict_violation';
             END $$
             """,
-            f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}"
-            f" FOR EACH ROW EXECUTE FUNCTION {function}()",
-            f"CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {table}"
-            f" FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+            f"""
+            CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {function}()
+            """,
+            f"""
+            CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+            """,
         ],
         [
             f"DROP TRIGGER append_only_truncate ON {table}",

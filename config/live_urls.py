@@ -3,5 +3,12 @@
 from django.urls import path
 
 from common.health import healthz
+from dedup.api.events import import_events
 
-urlpatterns = [path("healthz", healthz)]
+handler404 = "common.api.errors.not_found"
+handler500 = "common.api.errors.server_error"
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("api/v1/imports/<uuid:import_id>/events/", import_events, name="import-events"),
+]

@@ -4,7 +4,6 @@ Without DATABASE_URL and REDIS_URL the embedded services of this checkout are us
 defaults for one machine apply. With them nothing secret has a default.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,13 @@ def _embedded_database(services: Services, role: str) -> dict[str, Any]:
 
 def _remote_database(variable: str) -> dict[str, Any]:
     parts = conninfo_to_dict(read_url(variable, schemes=POSTGRES_SCHEMES))
-    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    names = {
+        "dbname": "NAME",
+        "user": "USER",
+        "password": "PASSWORD",
+        "host": "HOST",
+        "port": "PORT",
+    }
     entry: dict[str, Any] = {names[key]: value for key, value in parts.items() if key in names}
     entry["OPTIONS"] = {key: value for key, value in parts.items() if key not in names}
     return entry
@@ -135,6 +140,7 @@ READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "red
 # --- Applications -----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "config",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -152,18 +158,25 @@ INSTALLED_APPS = [
     "dedup",
 ]
 
-MIDDLEWARE = [
-    "common.middleware.RequestContextMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "common.middleware.OperatorMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-]
+if PROCESS == "live":
+    # Streams for programs with a token: no sessions, no forms, no admin.
+    MIDDLEWARE = [
+        "common.middleware.RequestContextMiddleware",
+        "django.middleware.security.SecurityMiddleware",
+    ]
+else:
+    MIDDLEWARE = [
+        "common.middleware.RequestContextMiddleware",
+        "django.middleware.security.SecurityMiddleware",
+        "whitenoise.middleware.WhiteNoiseMiddleware",
+        "common.middleware.OperatorMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ]
 
 ROOT_URLCONF = "config.live_urls" if PROCESS == "live" else "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -264,6 +277,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "AccountRole": "accounts.choices.Role",
+        "MessageRole": "dedup.choices.Role",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "common.api.schema.describe_errors",
@@ -279,19 +296,29 @@ UNFOLD = {
 
 # --- Logs -------------------------------------------------------------------------------------
 
+# A command talks to a person: only what is wrong.
+LOG_LEVEL = read_text("LOG_LEVEL", "WARNING" if PROCESS == "manage" else "INFO")
+LOG_FILE = read_optional("LOG_FILE")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "common.logs.JsonLogFormatter", "process": PROCESS}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["stderr"], "level": read_text("LOG_LEVEL", "INFO")},
+    "handlers": {
+        "lines": {
+            "formatter": "json",
+            # Watched: it may be rotated from outside.
+            **(
+                {"class": "logging.handlers.WatchedFileHandler", "filename": LOG_FILE}
+                if LOG_FILE
+                else {"class": "logging.StreamHandler"}
+            ),
+        }
+    },
+    "root": {"handlers": ["lines"], "level": LOG_LEVEL},
     "loggers": {
         # Each request has a line of our own; this one adds noise for every 404.
         "django.request": {"level": "ERROR"},
         "celery.app.trace": {"level": "WARNING"},
     },
 }
-if PROCESS == "manage":
-    # A command talks to a person: only what is wrong.
-    LOGGING["root"]["level"] = read_text("LOG_LEVEL", "WARNING")  # type: ignore[index]
-

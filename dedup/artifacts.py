@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 from uuid import UUID
 
 from django.core.files import File
@@ -41,7 +41,9 @@ def snapshot_of_path(path: Path) -> Iterator[Snapshot]:
             before = os.fstat(source.fileno())
             with snapshot_of_stream(source, before.st_size) as snapshot:
                 after = os.fstat(source.fileno())
-                rewritten = after.st_size == before.st_size and after.st_mtime_ns != before.st_mtime_ns
+                rewritten = (
+                    after.st_size == before.st_size and after.st_mtime_ns != before.st_mtime_ns
+                )
                 if snapshot.size < before.st_size or after.st_size < before.st_size or rewritten:
                     raise FileChangedError(f"{path} changed while it was read: import it again.")
                 yield snapshot
@@ -50,11 +52,13 @@ def snapshot_of_path(path: Path) -> Iterator[Snapshot]:
 
 
 @contextmanager
-def snapshot_of_stream(source: BinaryIO | IO[bytes], limit: int | None = None) -> Iterator[Snapshot]:
+def snapshot_of_stream(source: IO[bytes], limit: int | None = None) -> Iterator[Snapshot]:
     """A copy of the stream's bytes, of at most `limit` of them."""
     digest, size = hashlib.sha256(), 0
     with tempfile.TemporaryFile() as copy:
-        while chunk := source.read(CHUNK_BYTES if limit is None else min(CHUNK_BYTES, limit - size)):
+        while chunk := source.read(
+            CHUNK_BYTES if limit is None else min(CHUNK_BYTES, limit - size)
+        ):
             digest.update(chunk)
             size += len(chunk)
             copy.write(chunk)

@@ -7,8 +7,10 @@ in Unicode NFC, and CRLF and CR are LF.
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from dedup.choices import Role
@@ -22,6 +24,16 @@ SYMBOL_FOR_NULL = "\u2400"
 REPLACEMENT = "\ufffd"
 # to_tsvector refuses vectors over 1 MB; this many characters of at most 4 bytes stay below.
 LONGEST_TEXT = 200_000
+
+# What a person reads in blocks of a known type; of other blocks everything.
+READABLE = {
+    "text": ["text"],
+    "thinking": ["thinking"],
+    "tool_use": ["name", "input"],
+    "tool_result": ["content"],
+    "image": [],
+    "document": [],
+}
 
 
 def content_hash(role: Role, content: list[Block]) -> bytes:
@@ -58,7 +70,7 @@ def text_of(content: list[Block]) -> str:
     return storable_text("\n".join(pieces))[:LONGEST_TEXT]
 
 
-def _words(value: Any) -> Any:
+def _words(value: Any) -> Iterator[str]:
     """The strings of a block that a person would read, in order."""
     if isinstance(value, str):
         yield value
@@ -66,27 +78,20 @@ def _words(value: Any) -> Any:
         for item in value:
             yield from _words(item)
     elif isinstance(value, dict):
-        match value.get("type"):
-            case "text":
-                yield from _words(value.get("text"))
-            case "thinking":
-                yield from _words(value.get("thinking"))
-            case "tool_use":
-                yield from _words(value.get("name"))
-                yield from _words(list(value["input"].values()) if isinstance(value.get("input"), dict) else None)
-            case "tool_result":
-                yield from _words(value.get("content"))
-            case "image" | "document":
-                return
-            case _:
-                yield from _words([item for key, item in value.items() if key != "type"])
+        kind = value.get("type")
+        known = READABLE.get(kind) if isinstance(kind, str) else None
+        for name in known if known is not None else value:
+            if name != "type":
+                yield from _words(value.get(name))
 
 
 def _map_strings(value: Any, change: Any, change_float: Any = None) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change(key): _map_strings(item, change, change_float) for key, item in value.items()}
+        return {
+            change(key): _map_strings(item, change, change_float) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_map_strings(item, change, change_float) for item in value]
     if change_float and isinstance(value, float):
@@ -103,9 +108,10 @@ def _normalise(text: str) -> str:
 def _store_string(text: str) -> str:
     if not UNSTORABLE.search(text):
         return text
-    return UNSTORABLE.sub(lambda found: SYMBOL_FOR_NULL if found[0] == "\x00" else REPLACEMENT, text)
+    return UNSTORABLE.sub(
+        lambda found: SYMBOL_FOR_NULL if found[0] == "\x00" else REPLACEMENT, text
+    )
 
 
 def _store_float(number: float) -> float | str:
-    # NaN differs from itself; the infinities from every finite bound.
-    return number if number == number and abs(number) != float("inf") else repr(number)
+    return number if math.isfinite(number) else repr(number)

@@ -54,8 +54,11 @@ def run_import(import_id: UUID, user_id: UUID) -> None:
         return
     try:
         with acting_as(user_id):
-            if try_lock(f"import:{import_id}"):
-                row = Import.objects.select_related("artifact").get(pk=import_id)
+            if not try_lock(f"import:{import_id}"):
+                return
+            # Since the claim another worker may have read it and given the lock back.
+            row = Import.objects.unfinished().select_related("artifact").filter(pk=import_id).first()
+            if row:
                 report = reporter(row.pk, row.artifact.size)
                 read_into_archive(row, lambda: open_bytes(row.artifact), report)
     except DomainError as error:
@@ -106,7 +109,7 @@ def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
     conversation = None
     if header and (staged.messages or header.title):
         conversation = _conversation(row.user_id, kind.source, header, staged.first_words)
-    target = Target(row.user_id, row.pk, kind.source, conversation and conversation.pk)
+    target = Target(row.user_id, row.pk, kind.source, conversation.pk if conversation else None)
     counts = _merge(target)
     row.records = counts.records
     row.messages_in_export = counts.messages
@@ -119,9 +122,7 @@ def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
         _account(row, conversation, _milliseconds_since(started))
 
 
-def _conversation(
-    user_id: UUID, source: Source, header: Header, first_words: str
-) -> Conversation:
+def _conversation(user_id: UUID, source: Source, header: Header, first_words: str) -> Conversation:
     """The conversation of a file, locked until the import ends; made if it is not there yet."""
     lock(f"conversation:{user_id}:{source}:{header.key}")
     conversation, _ = Conversation.objects.get_or_create(

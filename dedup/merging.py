@@ -14,7 +14,6 @@ from dedup.aliases import Candidate, resolve_aliases
 from dedup.hashing import HASH_VERSION
 from dedup.ordering import merged_order
 
-
 # A message of the file, and its position if it has one.
 Shown = tuple[UUID, int | None]
 

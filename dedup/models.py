@@ -129,7 +129,9 @@ class Import(models.Model):
     error_code = models.CharField(max_length=50, blank=True, db_comment="Public code of a failure")
     error_detail = models.TextField(blank=True, db_comment="What went wrong, for people")
     created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Asked for")
-    touched_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Last sign of life")
+    touched_at = models.DateTimeField(
+        db_default=Now(), editable=False, db_comment="Last sign of life"
+    )
     finished_at = models.DateTimeField(null=True, editable=False, db_comment="Ended, well or not")
 
     objects = ImportQuerySet.as_manager()
@@ -138,7 +140,9 @@ class Import(models.Model):
         db_table_comment = "Acts of importing a file"
         constraints = [
             UniqueConstraint(fields=["user", "id"], name="import_owned"),
-            CheckConstraint(condition=Q(status__in=ImportStatus.values), name="import_status_known"),
+            CheckConstraint(
+                condition=Q(status__in=ImportStatus.values), name="import_status_known"
+            ),
             CheckConstraint(
                 condition=Q(source="") | Q(source__in=Source.values), name="import_source_known"
             ),
@@ -203,7 +207,9 @@ class Conversation(models.Model):
         constraints = [
             UniqueConstraint(fields=["user", "source", "native_key"], name="conversation_once"),
             UniqueConstraint(fields=["user", "id"], name="conversation_owned"),
-            CheckConstraint(condition=Q(source__in=Source.values), name="conversation_source_known"),
+            CheckConstraint(
+                condition=Q(source__in=Source.values), name="conversation_source_known"
+            ),
         ]
         indexes = [
             Index(fields=["user", "-updated_at"], name="conversation_recent"),
@@ -330,7 +336,9 @@ class Observation(models.Model):
 
     id = Uuid7Field()
     user = owner_of_rows()
-    import_row = owned("Import", "In which file", db_column="import_id", related_name="observations")
+    import_row = owned(
+        "Import", "In which file", db_column="import_id", related_name="observations"
+    )
     ordinal = models.PositiveIntegerField(db_comment="Place in the file, from 0")
     revision = owned("Revision", "The message that was read there", null=True)
     record = owned("Record", "The bytes, where they are not the revision's", null=True)
@@ -349,9 +357,7 @@ class Observation(models.Model):
         ]
         indexes = [
             Index(fields=["revision"], name="observation_revision"),
-            Index(
-                fields=["record"], condition=Q(record__isnull=False), name="observation_record"
-            ),
+            Index(fields=["record"], condition=Q(record__isnull=False), name="observation_record"),
         ]
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """How far a running import is, in Redis: it changes too often for a row."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -32,8 +33,8 @@ def reporter(import_id: UUID, bytes_total: int) -> Callable[[int, int], None]:
             return
         due = time.monotonic() + SECONDS_BETWEEN_REPORTS
         try:
-            client.hset(_key(import_id), mapping=asdict(Progress(records, bytes_read, bytes_total)))
-            client.expire(_key(import_id), KEPT_SECONDS)
+            state = json.dumps(asdict(Progress(records, bytes_read, bytes_total)))
+            client.set(_key(import_id), state, ex=KEPT_SECONDS)
         except RedisError:
             # Nobody sees the bar move; the import itself does not need it. Ask again later.
             due = time.monotonic() + 30
@@ -42,8 +43,8 @@ def reporter(import_id: UUID, bytes_total: int) -> Callable[[int, int], None]:
 
 
 def progress_of(import_id: UUID) -> Progress | None:
-    values = redis_client().hgetall(_key(import_id))
-    return Progress(**{name: int(value) for name, value in values.items()}) if values else None
+    state = redis_client().get(_key(import_id))
+    return Progress(**json.loads(str(state))) if state else None
 
 
 def _key(import_id: UUID) -> str:

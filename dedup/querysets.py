@@ -11,7 +11,7 @@ from django.utils import timezone
 from dedup.choices import UNFINISHED, ImportStatus
 
 if TYPE_CHECKING:
-    from dedup.models import Import, Placement
+    from dedup.models import Import, Placement  # noqa: F401 - named in strings
 
 Row = TypeVar("Row", bound=Model)
 
@@ -30,6 +30,9 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
     def completed(self) -> Self:
         return self.filter(status=ImportStatus.COMPLETED)
 
+    def failed(self) -> Self:
+        return self.filter(status=ImportStatus.FAILED)
+
     def untouched_for(self, patience: timedelta) -> Self:
         return self.filter(touched_at__lt=timezone.now() - patience)
 
@@ -38,9 +41,18 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
         return bool(
             self.unfinished()
             .filter(pk=import_id)
-            .update(
-                status=ImportStatus.RUNNING, touched_at=Now(), attempts=F("attempts") + 1
-            )
+            .update(status=ImportStatus.RUNNING, touched_at=Now(), attempts=F("attempts") + 1)
+        )
+
+    def queue_again(self) -> None:
+        """Give those that failed another chance, from the beginning."""
+        self.failed().update(
+            status=ImportStatus.QUEUED,
+            attempts=0,
+            error_code="",
+            error_detail="",
+            touched_at=Now(),
+            finished_at=None,
         )
 
     def touch(self) -> None:

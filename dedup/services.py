@@ -1,6 +1,6 @@
 """Use cases of the archives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from common.queue import enqueue
-from common.tenancy import acting_as
+from common.tenancy import acting_as, current_alias
 from dedup.artifacts import Snapshot, keep_bytes, snapshot_of_path, snapshot_of_stream
 from dedup.choices import ImportStatus
 from dedup.formats import detect
@@ -105,3 +105,17 @@ def _artifact(user_id: UUID, sha256: bytes, size: int, stored_as: str) -> Artifa
         user_id=user_id, sha256=sha256, defaults={"size": size, "stored_as": stored_as}
     )
     return artifact
+
+
+def retry_imports(*, import_ids: Sequence[UUID]) -> int:
+    """Afterwards those of the imports that had failed are queued again; returns how many.
+
+    Runs as whoever calls: a person within `acting_as`, or the operator.
+    """
+    with transaction.atomic(using=current_alias()):
+        failed = Import.objects.filter(pk__in=import_ids).failed().select_for_update(of=("self",))
+        rows = list(failed.order_by("pk"))
+        Import.objects.filter(pk__in=[row.pk for row in rows]).queue_again()
+        for row in rows:
+            enqueue(read_import, str(row.pk), actor=row.user_id)
+    return len(rows)

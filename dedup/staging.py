@@ -33,6 +33,8 @@ CREATE = """
 # Programs wrap what they add to a person's words in elements of their own.
 MARKUP = re.compile(r"<([a-z_-]+)>.*?</\1>", re.DOTALL)
 LONGEST_TITLE = 120
+# An element that never ends is looked for to the end of the text, once for each beginning.
+SEARCHED_FOR_TITLE = 10_000
 
 COPY = "COPY staged FROM STDIN (FORMAT BINARY)"
 TYPES = [
@@ -94,4 +96,4 @@ def _first_words(record: StoredRecord) -> str:
     message = record.message
     if message is None or message.parsed.role != "user" or "is_meta" in message.metadata:
         return ""
-    return " ".join(MARKUP.sub(" ", message.text).split())[:LONGEST_TITLE]
+    return " ".join(MARKUP.sub(" ", message.text[:SEARCHED_FOR_TITLE]).split())[:LONGEST_TITLE]

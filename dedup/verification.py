@@ -83,33 +83,10 @@ def rebuilt(row: Import) -> Iterator[Observed]:
     for first in range(0, row.records, ROWS_AT_ONCE):
         with connection.cursor() as cursor:
             cursor.execute(REBUILD, [row.pk, first, first + ROWS_AT_ONCE])
-            for row_of_place in cursor.fetchall():
-                yield _observed(*row_of_place)
-
-
-def _observed(
-    ordinal: int,
-    raw: bytes,
-    unreadable: bool,
-    revision: UUID | None,
-    native_keys: list[str] | None,
-    role: str | None,
-    content: str | None,
-    text: str | None,
-    content_hash: bytes | None,
-) -> Observed:
-    return Observed(
-        ordinal,
-        bytes(raw),
-        unreadable,
-        revision,
-        native_keys,
-        role,
-        # Django leaves jsonb of plain cursors as text.
-        None if content is None else json.loads(content),
-        text,
-        None if content_hash is None else bytes(content_hash),
-    )
+            for ordinal, raw, unreadable, revision, keys, role, content, *rest in cursor.fetchall():
+                # Django leaves jsonb of plain cursors as text.
+                blocks = None if content is None else json.loads(content)
+                yield Observed(ordinal, raw, unreadable, revision, keys, role, blocks, *rest)
 
 
 def verify_import(user_id: UUID, row: Import) -> list[Mismatch]:
@@ -211,6 +188,8 @@ def _wrong_conversations(user_id: UUID) -> Iterator[str]:
         if row.own and (row.lowest != 0 or highest != row.own - 1):
             yield f"conversation {row.pk} has gaps in its message indexes"
         if row.watermark.highest_index != highest:
-            yield f"conversation {row.pk} has the watermark {row.watermark.highest_index}, not {highest}"
+            found = row.watermark.highest_index
+            yield f"conversation {row.pk} has the watermark {found}, not {highest}"
         if row.total_messages != placed[row.pk]:
-            yield f"conversation {row.pk} counts {row.total_messages} messages, not {placed[row.pk]}"
+            counted, real = row.total_messages, placed[row.pk]
+            yield f"conversation {row.pk} counts {counted} messages, not {real}"

@@ -35,7 +35,7 @@ class Redis(Server):
     def is_main(self, command_line: list[str]) -> bool:
         return "redis-server" in command_line[0]
 
-    def prepare(self, account: Account) -> None:  # noqa: ARG002 - PostgreSQL needs it
+    def prepare(self, account: Account) -> None:
         self.socket.unlink(missing_ok=True)
 
     def command(self, account: Account) -> list[str]:

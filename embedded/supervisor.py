@@ -190,7 +190,7 @@ class _Child:
     def _plan_restart(self, code: int) -> None:
         if time.monotonic() - self._started >= _STABLE_AFTER:
             self._delay = _SHORTEST_DELAY
-        print(
+        print(  # noqa: T201 - a person watches the terminal
             f"{self._program.name} ended with code {code}; it starts again in {self._delay:g} s.",
             file=sys.stderr,
             flush=True,

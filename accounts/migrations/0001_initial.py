@@ -11,66 +11,219 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('username', models.CharField(db_comment='Name to log in with; letters, digits and @ . + - _', max_length=150, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()])),
-                ('role', models.CharField(choices=[('user', 'User'), ('admin', 'Admin'), ('superadmin', 'Superadmin')], db_comment='What the account may do: user, admin or superadmin', default='user', max_length=20)),
-                ('account_status', models.CharField(choices=[('active', 'Active'), ('suspended', 'Suspended'), ('deactivated', 'Deactivated'), ('deleted', 'Deleted')], db_comment='Only an active account can log in or use its tokens', default='active', max_length=20)),
-                ('metadata', models.JSONField(blank=True, db_comment='Free-form details', default=dict)),
-                ('created_at', models.DateTimeField(db_comment='Registered', db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "username",
+                    models.CharField(
+                        db_comment="Name to log in with; letters, digits and @ . + - _",
+                        max_length=150,
+                        unique=True,
+                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("user", "User"),
+                            ("admin", "Admin"),
+                            ("superadmin", "Superadmin"),
+                        ],
+                        db_comment="What the account may do: user, admin or superadmin",
+                        default="user",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "account_status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("suspended", "Suspended"),
+                            ("deactivated", "Deactivated"),
+                            ("deleted", "Deleted"),
+                        ],
+                        db_comment="Only an active account can log in or use its tokens",
+                        default="active",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "metadata",
+                    models.JSONField(blank=True, db_comment="Free-form details", default=dict),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Registered",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'People with an account',
-                'indexes': [models.Index(fields=['role'], name='user_role')],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('username'), name='user_username_any_case_unique'), models.CheckConstraint(condition=models.Q(('role__in', ['user', 'admin', 'superadmin'])), name='user_role_known'), models.CheckConstraint(condition=models.Q(('account_status__in', ['active', 'suspended', 'deactivated', 'deleted'])), name='user_account_status_known')],
+                "db_table_comment": "People with an account",
+                "indexes": [models.Index(fields=["role"], name="user_role")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("username"),
+                        name="user_username_any_case_unique",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("role__in", ["user", "admin", "superadmin"])),
+                        name="user_role_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "account_status__in",
+                                ["active", "suspended", "deactivated", "deleted"],
+                            )
+                        ),
+                        name="user_account_status_known",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PersonalAccessToken',
+            name="PersonalAccessToken",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('name', models.CharField(db_comment='What its owner calls it', max_length=100)),
-                ('digest', models.BinaryField(db_comment='SHA-256 of the whole token', max_length=32, unique=True)),
-                ('hint', models.CharField(db_comment="The token's first characters", max_length=12)),
-                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('account:read', 'Read the account'), ('archives:read', 'Read and search archives'), ('archives:write', 'Import archives')], max_length=40), db_comment='What it may be used for', size=None)),
-                ('created_at', models.DateTimeField(db_comment='Issued', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('expires_at', models.DateTimeField(blank=True, db_comment='Not valid from then on', null=True)),
-                ('last_used_at', models.DateTimeField(db_comment='To the minute', editable=False, null=True)),
-                ('revoked_at', models.DateTimeField(db_comment='Ended by a person', editable=False, null=True)),
-                ('user', models.ForeignKey(db_comment='Whom it stands for', on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                ("name", models.CharField(db_comment="What its owner calls it", max_length=100)),
+                (
+                    "digest",
+                    models.BinaryField(
+                        db_comment="SHA-256 of the whole token", max_length=32, unique=True
+                    ),
+                ),
+                (
+                    "hint",
+                    models.CharField(db_comment="The token's first characters", max_length=12),
+                ),
+                (
+                    "scopes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("account:read", "Read the account"),
+                                ("archives:read", "Read and search archives"),
+                                ("archives:write", "Import archives"),
+                            ],
+                            max_length=40,
+                        ),
+                        db_comment="What it may be used for",
+                        size=None,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Issued",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True, db_comment="Not valid from then on", null=True
+                    ),
+                ),
+                (
+                    "last_used_at",
+                    models.DateTimeField(db_comment="To the minute", editable=False, null=True),
+                ),
+                (
+                    "revoked_at",
+                    models.DateTimeField(db_comment="Ended by a person", editable=False, null=True),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whom it stands for",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tokens",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Hashed credentials for the API',
-                'constraints': [models.CheckConstraint(condition=models.Q(('scopes__contained_by', ['account:read', 'archives:read', 'archives:write'])), name='token_scopes_known'), models.CheckConstraint(condition=models.Q(('scopes__len__gt', 0)), name='token_scopes_not_empty')],
+                "db_table_comment": "Hashed credentials for the API",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "scopes__contained_by",
+                                ["account:read", "archives:read", "archives:write"],
+                            )
+                        ),
+                        name="token_scopes_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("scopes__len__gt", 0)), name="token_scopes_not_empty"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='RecordedAnswer',
+            name="RecordedAnswer",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('key', models.CharField(db_comment='The Idempotency-Key that came with it', max_length=255)),
-                ('fingerprint', models.CharField(db_comment='SHA-256 of what was asked', max_length=64)),
-                ('status', models.PositiveSmallIntegerField(db_comment='HTTP status of the answer')),
-                ('body', models.JSONField(db_comment='The answer', null=True)),
-                ('location', models.CharField(blank=True, db_comment='Where the result is', max_length=300)),
-                ('created_at', models.DateTimeField(db_comment='Answered', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.ForeignKey(db_comment='Who asked', on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "key",
+                    models.CharField(
+                        db_comment="The Idempotency-Key that came with it", max_length=255
+                    ),
+                ),
+                (
+                    "fingerprint",
+                    models.CharField(db_comment="SHA-256 of what was asked", max_length=64),
+                ),
+                (
+                    "status",
+                    models.PositiveSmallIntegerField(db_comment="HTTP status of the answer"),
+                ),
+                ("body", models.JSONField(db_comment="The answer", null=True)),
+                (
+                    "location",
+                    models.CharField(blank=True, db_comment="Where the result is", max_length=300),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Answered",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Who asked",
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Answers to writes with an Idempotency-Key',
-                'indexes': [models.Index(fields=['created_at'], name='recorded_answer_created')],
-                'constraints': [models.UniqueConstraint(fields=('user', 'key'), name='recorded_answer_once')],
+                "db_table_comment": "Answers to writes with an Idempotency-Key",
+                "indexes": [models.Index(fields=["created_at"], name="recorded_answer_created")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "key"), name="recorded_answer_once")
+                ],
             },
         ),
     ]

@@ -30,10 +30,14 @@ class Migration(migrations.Migration):
             [
                 "ALTER TABLE accounts_user ENABLE ROW LEVEL SECURITY",
                 "CREATE POLICY known_before_the_actor ON accounts_user FOR SELECT TO app USING (true)",
-                "CREATE POLICY plain_users ON accounts_user FOR INSERT TO app"
-                f" WITH CHECK ({ACTIVE_USER})",
-                "CREATE POLICY own_credentials ON accounts_user FOR UPDATE TO app"
-                " USING (true) WITH CHECK (true)",
+                f"""
+                CREATE POLICY plain_users ON accounts_user FOR INSERT TO app
+                WITH CHECK ({ACTIVE_USER})
+                """,
+                """
+                CREATE POLICY own_credentials ON accounts_user FOR UPDATE TO app
+                USING (true) WITH CHECK (true)
+                """,
                 "CREATE POLICY house ON accounts_user TO operator USING (true) WITH CHECK (true)",
             ],
             [
@@ -48,9 +52,7 @@ class Migration(migrations.Migration):
         grant(
             "UPDATE (last_used_at, revoked_at)", "accounts_personalaccesstoken", "app", "operator"
         ),
-        tenant_table(
-            "accounts_recordedanswer", app="SELECT, INSERT", operator="SELECT, DELETE"
-        ),
+        tenant_table("accounts_recordedanswer", app="SELECT, INSERT", operator="SELECT, DELETE"),
         grant("SELECT", "django_migrations", "app", "operator"),
         grant("SELECT", "django_content_type", "app", "operator"),
         grant("SELECT", "auth_permission", "app", "operator"),

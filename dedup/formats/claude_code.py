@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from dedup.choices import Role, Source
 from dedup.formats.contract import HEAD_BYTES, Block, Header, ParsedMessage, ParsedRecord, Parser
@@ -70,7 +70,7 @@ class ClaudeCodeTranscript:
             for line in head.split(b"\n")
         )
 
-    def header(self, file: BinaryIO, name: str) -> Header | None:
+    def header(self, file: IO[bytes], name: str) -> Header | None:
         """By the file's name where that is a session's id, else by the first row that has one."""
         stem = PurePath(name).stem
         row = next((row for row in _rows(file) if _native_id(row.get("sessionId"))), None)
@@ -82,7 +82,7 @@ class ClaudeCodeTranscript:
             return Header(f"{session}/agent-{agent}", parent_key=session, project=project)
         return Header(stem if SESSION_NAME.fullmatch(stem) else session, project=project)
 
-    def split(self, file: BinaryIO) -> Iterator[bytes]:
+    def split(self, file: IO[bytes]) -> Iterator[bytes]:
         return iter(lambda: file.readline(LONGEST_LINE), b"")
 
     def parser(self) -> Parser:
@@ -98,7 +98,7 @@ class ClaudeCodeAgentNote:
     def recognises(self, head: bytes, name: str) -> bool:
         return bool(AGENT_NOTE_NAME.fullmatch(PurePath(name).name)) and b'"agentType"' in head
 
-    def header(self, file: BinaryIO, name: str) -> Header | None:
+    def header(self, file: IO[bytes], name: str) -> Header | None:
         path = PurePath(name)
         match = AGENT_NOTE_NAME.fullmatch(path.name)
         if match is None or path.parent.name != "subagents":
@@ -108,7 +108,7 @@ class ClaudeCodeAgentNote:
         title = _clean(note.get("description"), 300) if note else ""
         return Header(f"{session}/{match['agent']}", parent_key=session, title=title)
 
-    def split(self, file: BinaryIO) -> Iterator[bytes]:
+    def split(self, file: IO[bytes]) -> Iterator[bytes]:
         return iter(lambda: file.read(LONGEST_LINE), b"")
 
     def parser(self) -> Parser:
@@ -131,9 +131,10 @@ class _TranscriptParser:
         row = _load(raw)
         if row is None:
             return ParsedRecord(raw, unreadable=True)
-        if row.get("type") == "progress":
+        kind = row.get("type")
+        if kind == "progress":
             self._remember(row)
-        if row.get("type") not in ROLES or "uuid" not in row:
+        if not isinstance(kind, str) or kind not in ROLES or "uuid" not in row:
             return ParsedRecord(raw)
         message = self._message(row)
         return ParsedRecord(raw, message, unreadable=message is None)
@@ -189,7 +190,7 @@ def _blocks(content: Any) -> list[Block] | None:
     return None
 
 
-def _rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
+def _rows(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     while line := file.readline(LONGEST_LINE):
         if (row := _load(line)) is not None:
             yield row

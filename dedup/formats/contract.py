@@ -6,7 +6,7 @@ A new format is one module with one object of this shape, listed in `dedup.forma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, Protocol
 
 from dedup.choices import Role, Source
 
@@ -63,10 +63,10 @@ class Format(Protocol):
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether a file beginning with `head` (at most HEAD_BYTES) is in this format."""
 
-    def header(self, file: BinaryIO, name: str) -> Header | None:
+    def header(self, file: IO[bytes], name: str) -> Header | None:
         """The conversation of the file; None where the file does not say."""
 
-    def split(self, file: BinaryIO) -> Iterator[bytes]:
+    def split(self, file: IO[bytes]) -> Iterator[bytes]:
         """The file's records in order, with their separators."""
 
     def parser(self) -> Parser:

@@ -12,7 +12,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -21,366 +20,1017 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Conversation',
+            name="Conversation",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('source', models.CharField(choices=[('claude_code', 'Claude Code')], db_comment='Where it was held', max_length=30)),
-                ('native_key', models.CharField(db_comment='Its id there', max_length=500)),
-                ('parent_key', models.CharField(blank=True, db_comment='Id of the conversation it is a sub-agent of', max_length=500)),
-                ('title', models.CharField(blank=True, db_comment='Its own, or the first words', max_length=300)),
-                ('project', models.CharField(blank=True, db_comment='Folder or project there', max_length=1000)),
-                ('total_messages', models.PositiveIntegerField(db_comment='Messages placed in it: a cached count', default=0)),
-                ('metadata', models.JSONField(blank=True, db_comment='What else its source says', default=dict)),
-                ('created_at', models.DateTimeField(db_comment='First seen', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_comment='Last import', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("claude_code", "Claude Code")],
+                        db_comment="Where it was held",
+                        max_length=30,
+                    ),
+                ),
+                ("native_key", models.CharField(db_comment="Its id there", max_length=500)),
+                (
+                    "parent_key",
+                    models.CharField(
+                        blank=True,
+                        db_comment="Id of the conversation it is a sub-agent of",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "title",
+                    models.CharField(
+                        blank=True, db_comment="Its own, or the first words", max_length=300
+                    ),
+                ),
+                (
+                    "project",
+                    models.CharField(
+                        blank=True, db_comment="Folder or project there", max_length=1000
+                    ),
+                ),
+                (
+                    "total_messages",
+                    models.PositiveIntegerField(
+                        db_comment="Messages placed in it: a cached count", default=0
+                    ),
+                ),
+                (
+                    "metadata",
+                    models.JSONField(
+                        blank=True, db_comment="What else its source says", default=dict
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="First seen",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_comment="Last import",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Conversations found in imported files',
+                "db_table_comment": "Conversations found in imported files",
             },
         ),
         migrations.CreateModel(
-            name='Artifact',
+            name="Artifact",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('sha256', models.BinaryField(db_comment='SHA-256 of the bytes', max_length=32)),
-                ('size', models.PositiveBigIntegerField(db_comment='Bytes')),
-                ('stored_as', models.CharField(db_comment='Name in the file storage', max_length=200)),
-                ('created_at', models.DateTimeField(db_comment='Received', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                ("sha256", models.BinaryField(db_comment="SHA-256 of the bytes", max_length=32)),
+                ("size", models.PositiveBigIntegerField(db_comment="Bytes")),
+                (
+                    "stored_as",
+                    models.CharField(db_comment="Name in the file storage", max_length=200),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Received",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Files that were imported, by content',
+                "db_table_comment": "Files that were imported, by content",
             },
         ),
         migrations.CreateModel(
-            name='Watermark',
+            name="Watermark",
             fields=[
-                ('conversation', models.OneToOneField(db_comment='Of which conversation', db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='watermark', serialize=False, to='dedup.conversation')),
-                ('highest_index', models.IntegerField(db_comment='Highest message_index received; -1 before the first', default=-1)),
-                ('updated_at', models.DateTimeField(db_comment='Last raised', db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "conversation",
+                    models.OneToOneField(
+                        db_comment="Of which conversation",
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="watermark",
+                        serialize=False,
+                        to="dedup.conversation",
+                    ),
+                ),
+                (
+                    "highest_index",
+                    models.IntegerField(
+                        db_comment="Highest message_index received; -1 before the first", default=-1
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_comment="Last raised",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'How far each conversation has been received',
+                "db_table_comment": "How far each conversation has been received",
             },
         ),
         migrations.CreateModel(
-            name='Import',
+            name="Import",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('name', models.CharField(db_comment="The file's name or path when it came", max_length=1000)),
-                ('source', models.CharField(blank=True, choices=[('claude_code', 'Claude Code')], db_comment='The format that was recognised', max_length=30)),
-                ('parser_version', models.PositiveSmallIntegerField(db_comment='Version of the parser that read it; 0 until it is read', default=0)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed')], db_comment='How far it is', default='queued', max_length=20)),
-                ('attempts', models.PositiveSmallIntegerField(db_comment='Times a worker began it', default=0)),
-                ('records', models.PositiveIntegerField(db_comment='Records in the file', default=0)),
-                ('messages_in_export', models.PositiveIntegerField(db_comment='Messages in the file', default=0)),
-                ('new_messages', models.PositiveIntegerField(db_comment='First seen in this file', default=0)),
-                ('duplicates_filtered', models.PositiveIntegerField(db_comment='Already kept, with equal content', default=0)),
-                ('revisions', models.PositiveIntegerField(db_comment='Already kept, with other content: a revision was added', default=0)),
-                ('content_collisions', models.PositiveIntegerField(db_comment='New messages whose content the conversation had already: kept', default=0)),
-                ('unreadable_records', models.PositiveIntegerField(db_comment='Kept as raw bytes because they could not be parsed', default=0)),
-                ('processing_time_ms', models.PositiveIntegerField(db_comment='Reading and merging', default=0)),
-                ('error_code', models.CharField(blank=True, db_comment='Public code of a failure', max_length=50)),
-                ('error_detail', models.TextField(blank=True, db_comment='What went wrong, for people')),
-                ('created_at', models.DateTimeField(db_comment='Asked for', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('touched_at', models.DateTimeField(db_comment='Last sign of life', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('finished_at', models.DateTimeField(db_comment='Ended, well or not', editable=False, null=True)),
-                ('artifact', models.ForeignKey(db_comment='Which bytes', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='imports', to='dedup.artifact')),
-                ('original', models.ForeignKey(blank=True, db_comment='The import that brought these bytes first, if it was not this one', db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='dedup.import')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "name",
+                    models.CharField(
+                        db_comment="The file's name or path when it came", max_length=1000
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        blank=True,
+                        choices=[("claude_code", "Claude Code")],
+                        db_comment="The format that was recognised",
+                        max_length=30,
+                    ),
+                ),
+                (
+                    "parser_version",
+                    models.PositiveSmallIntegerField(
+                        db_comment="Version of the parser that read it; 0 until it is read",
+                        default=0,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                        ],
+                        db_comment="How far it is",
+                        default="queued",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "attempts",
+                    models.PositiveSmallIntegerField(
+                        db_comment="Times a worker began it", default=0
+                    ),
+                ),
+                (
+                    "records",
+                    models.PositiveIntegerField(db_comment="Records in the file", default=0),
+                ),
+                (
+                    "messages_in_export",
+                    models.PositiveIntegerField(db_comment="Messages in the file", default=0),
+                ),
+                (
+                    "new_messages",
+                    models.PositiveIntegerField(db_comment="First seen in this file", default=0),
+                ),
+                (
+                    "duplicates_filtered",
+                    models.PositiveIntegerField(
+                        db_comment="Already kept, with equal content", default=0
+                    ),
+                ),
+                (
+                    "revisions",
+                    models.PositiveIntegerField(
+                        db_comment="Already kept, with other content: a revision was added",
+                        default=0,
+                    ),
+                ),
+                (
+                    "content_collisions",
+                    models.PositiveIntegerField(
+                        db_comment="New messages whose content the conversation had already: kept",
+                        default=0,
+                    ),
+                ),
+                (
+                    "unreadable_records",
+                    models.PositiveIntegerField(
+                        db_comment="Kept as raw bytes because they could not be parsed", default=0
+                    ),
+                ),
+                (
+                    "processing_time_ms",
+                    models.PositiveIntegerField(db_comment="Reading and merging", default=0),
+                ),
+                (
+                    "error_code",
+                    models.CharField(
+                        blank=True, db_comment="Public code of a failure", max_length=50
+                    ),
+                ),
+                (
+                    "error_detail",
+                    models.TextField(blank=True, db_comment="What went wrong, for people"),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Asked for",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "touched_at",
+                    models.DateTimeField(
+                        db_comment="Last sign of life",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "finished_at",
+                    models.DateTimeField(
+                        db_comment="Ended, well or not", editable=False, null=True
+                    ),
+                ),
+                (
+                    "artifact",
+                    models.ForeignKey(
+                        db_comment="Which bytes",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="imports",
+                        to="dedup.artifact",
+                    ),
+                ),
+                (
+                    "original",
+                    models.ForeignKey(
+                        blank=True,
+                        db_comment="The import that brought these bytes first, if it was not this one",
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="dedup.import",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Acts of importing a file',
+                "db_table_comment": "Acts of importing a file",
             },
         ),
         migrations.CreateModel(
-            name='DeduplicationLog',
+            name="DeduplicationLog",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('operation', models.CharField(choices=[('process_export', 'Process export'), ('migrate', 'Migrate'), ('rebuild', 'Rebuild')], db_comment='What was done', max_length=30)),
-                ('messages_processed', models.PositiveIntegerField(db_comment='Messages in the export')),
-                ('new_messages', models.PositiveIntegerField(db_comment='First seen in this export')),
-                ('duplicates_filtered', models.PositiveIntegerField(db_comment='Kept already, equal')),
-                ('revisions', models.PositiveIntegerField(db_comment='Kept already, with other content')),
-                ('content_collisions', models.PositiveIntegerField(db_comment='New messages whose content the conversation had already: kept')),
-                ('storage_savings_pct', models.DecimalField(db_comment='Share of the export that was kept already', decimal_places=2, max_digits=5)),
-                ('processing_time_ms', models.PositiveIntegerField(db_comment='Reading and merging the file')),
-                ('created_at', models.DateTimeField(db_comment='Done', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('conversation', models.ForeignKey(db_comment='Which conversation', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='log', to='dedup.conversation')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('import_row', models.ForeignKey(db_column='import_id', db_comment='Which import', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='log', to='dedup.import')),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "operation",
+                    models.CharField(
+                        choices=[
+                            ("process_export", "Process export"),
+                            ("migrate", "Migrate"),
+                            ("rebuild", "Rebuild"),
+                        ],
+                        db_comment="What was done",
+                        max_length=30,
+                    ),
+                ),
+                (
+                    "messages_processed",
+                    models.PositiveIntegerField(db_comment="Messages in the export"),
+                ),
+                (
+                    "new_messages",
+                    models.PositiveIntegerField(db_comment="First seen in this export"),
+                ),
+                (
+                    "duplicates_filtered",
+                    models.PositiveIntegerField(db_comment="Kept already, equal"),
+                ),
+                (
+                    "revisions",
+                    models.PositiveIntegerField(db_comment="Kept already, with other content"),
+                ),
+                (
+                    "content_collisions",
+                    models.PositiveIntegerField(
+                        db_comment="New messages whose content the conversation had already: kept"
+                    ),
+                ),
+                (
+                    "storage_savings_pct",
+                    models.DecimalField(
+                        db_comment="Share of the export that was kept already",
+                        decimal_places=2,
+                        max_digits=5,
+                    ),
+                ),
+                (
+                    "processing_time_ms",
+                    models.PositiveIntegerField(db_comment="Reading and merging the file"),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Done",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        db_comment="Which conversation",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="log",
+                        to="dedup.conversation",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "import_row",
+                    models.ForeignKey(
+                        db_column="import_id",
+                        db_comment="Which import",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="log",
+                        to="dedup.import",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'de-duplication log entry',
-                'verbose_name_plural': 'de-duplication log',
-                'db_table_comment': 'What each import added and saved, by conversation',
+                "verbose_name": "de-duplication log entry",
+                "verbose_name_plural": "de-duplication log",
+                "db_table_comment": "What each import added and saved, by conversation",
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('source', models.CharField(choices=[('claude_code', 'Claude Code')], db_comment="As the conversation's", max_length=30)),
-                ('native_key', models.CharField(db_comment='Its id at the source', max_length=500)),
-                ('parent_key', models.CharField(blank=True, db_comment='Id of the message it answers, as the source has it', max_length=500)),
-                ('message_index', models.PositiveIntegerField(db_comment='Ordinal at which its conversation first received it; never reused')),
-                ('sent_at', models.DateTimeField(db_comment='When the source says it was sent', null=True)),
-                ('api_id', models.CharField(blank=True, db_comment="Id of the model's response that it is a part of", max_length=200)),
-                ('created_at', models.DateTimeField(db_comment='First received', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('conversation', models.ForeignKey(db_comment='The one that first brought it', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='messages', to='dedup.conversation')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("claude_code", "Claude Code")],
+                        db_comment="As the conversation's",
+                        max_length=30,
+                    ),
+                ),
+                ("native_key", models.CharField(db_comment="Its id at the source", max_length=500)),
+                (
+                    "parent_key",
+                    models.CharField(
+                        blank=True,
+                        db_comment="Id of the message it answers, as the source has it",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "message_index",
+                    models.PositiveIntegerField(
+                        db_comment="Ordinal at which its conversation first received it; never reused"
+                    ),
+                ),
+                (
+                    "sent_at",
+                    models.DateTimeField(db_comment="When the source says it was sent", null=True),
+                ),
+                (
+                    "api_id",
+                    models.CharField(
+                        blank=True,
+                        db_comment="Id of the model's response that it is a part of",
+                        max_length=200,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="First received",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        db_comment="The one that first brought it",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="messages",
+                        to="dedup.conversation",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Messages by identity',
+                "db_table_comment": "Messages by identity",
             },
         ),
         migrations.CreateModel(
-            name='Alias',
+            name="Alias",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('source', models.CharField(choices=[('claude_code', 'Claude Code')], db_comment="As the message's", max_length=30)),
-                ('native_key', models.CharField(db_comment='The other id', max_length=500)),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('message', models.ForeignKey(db_comment='The message it is', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='aliases', to='dedup.message')),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("claude_code", "Claude Code")],
+                        db_comment="As the message's",
+                        max_length=30,
+                    ),
+                ),
+                ("native_key", models.CharField(db_comment="The other id", max_length=500)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "message",
+                    models.ForeignKey(
+                        db_comment="The message it is",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="aliases",
+                        to="dedup.message",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'aliases',
-                'db_table_comment': 'Other ids of messages',
+                "verbose_name_plural": "aliases",
+                "db_table_comment": "Other ids of messages",
             },
         ),
         migrations.CreateModel(
-            name='Record',
+            name="Record",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('sha256', models.BinaryField(db_comment='SHA-256 of raw', max_length=32)),
-                ('raw', models.BinaryField(db_comment='The bytes, with their line end')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                ("sha256", models.BinaryField(db_comment="SHA-256 of raw", max_length=32)),
+                ("raw", models.BinaryField(db_comment="The bytes, with their line end")),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Raw lines beside the revisions, by content',
+                "db_table_comment": "Raw lines beside the revisions, by content",
             },
         ),
         migrations.CreateModel(
-            name='Revision',
+            name="Revision",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('role', models.CharField(choices=[('user', 'User'), ('assistant', 'Assistant'), ('system', 'System'), ('tool', 'Tool')], db_comment='Who speaks', max_length=20)),
-                ('content', models.JSONField(db_comment='Content blocks; NUL and lone surrogates replaced, raw has them')),
-                ('text', models.TextField(db_comment='Words for reading and search, of bounded length')),
-                ('content_hash', models.BinaryField(db_comment='SHA-256 of canonical role and content', max_length=32)),
-                ('hash_version', models.PositiveSmallIntegerField(db_comment='Rule of the content hash')),
-                ('raw', models.BinaryField(db_comment='The record as its file had it, byte for byte')),
-                ('raw_sha256', models.BinaryField(db_comment='SHA-256 of raw', max_length=32)),
-                ('metadata', models.JSONField(db_comment='Model, versions, flags, token usage', default=dict)),
-                ('search', models.GeneratedField(db_persist=True, expression=django.contrib.postgres.search.SearchVector('text', config='english'), output_field=django.contrib.postgres.search.SearchVectorField())),
-                ('created_at', models.DateTimeField(db_comment='Received', db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('message', models.ForeignKey(db_comment='What says it', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='revisions', to='dedup.message')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("user", "User"),
+                            ("assistant", "Assistant"),
+                            ("system", "System"),
+                            ("tool", "Tool"),
+                        ],
+                        db_comment="Who speaks",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "content",
+                    models.JSONField(
+                        db_comment="Content blocks; NUL and lone surrogates replaced, raw has them"
+                    ),
+                ),
+                (
+                    "text",
+                    models.TextField(db_comment="Words for reading and search, of bounded length"),
+                ),
+                (
+                    "content_hash",
+                    models.BinaryField(
+                        db_comment="SHA-256 of canonical role and content", max_length=32
+                    ),
+                ),
+                (
+                    "hash_version",
+                    models.PositiveSmallIntegerField(db_comment="Rule of the content hash"),
+                ),
+                (
+                    "raw",
+                    models.BinaryField(db_comment="The record as its file had it, byte for byte"),
+                ),
+                ("raw_sha256", models.BinaryField(db_comment="SHA-256 of raw", max_length=32)),
+                (
+                    "metadata",
+                    models.JSONField(
+                        db_comment="Model, versions, flags, token usage", default=dict
+                    ),
+                ),
+                (
+                    "search",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=django.contrib.postgres.search.SearchVector(
+                            "text", config="english"
+                        ),
+                        output_field=django.contrib.postgres.search.SearchVectorField(),
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_comment="Received",
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "message",
+                    models.ForeignKey(
+                        db_comment="What says it",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="revisions",
+                        to="dedup.message",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Contents of messages',
+                "db_table_comment": "Contents of messages",
             },
         ),
         migrations.CreateModel(
-            name='Observation',
+            name="Observation",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('ordinal', models.PositiveIntegerField(db_comment='Place in the file, from 0')),
-                ('unreadable', models.BooleanField(db_comment='The record could not be parsed', default=False)),
-                ('import_row', models.ForeignKey(db_column='import_id', db_comment='In which file', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='observations', to='dedup.import')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('record', models.ForeignKey(db_comment="The bytes, where they are not the revision's", db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='dedup.record')),
-                ('revision', models.ForeignKey(db_comment='The message that was read there', db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='dedup.revision')),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                ("ordinal", models.PositiveIntegerField(db_comment="Place in the file, from 0")),
+                (
+                    "unreadable",
+                    models.BooleanField(db_comment="The record could not be parsed", default=False),
+                ),
+                (
+                    "import_row",
+                    models.ForeignKey(
+                        db_column="import_id",
+                        db_comment="In which file",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="observations",
+                        to="dedup.import",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "record",
+                    models.ForeignKey(
+                        db_comment="The bytes, where they are not the revision's",
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="dedup.record",
+                    ),
+                ),
+                (
+                    "revision",
+                    models.ForeignKey(
+                        db_comment="The message that was read there",
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="dedup.revision",
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'What stood where in each imported file',
+                "db_table_comment": "What stood where in each imported file",
             },
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('number', models.PositiveIntegerField(db_comment='Place among the segments, from 0')),
-                ('conversation', models.ForeignKey(db_comment='Of which conversation', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='segments', to='dedup.conversation')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "number",
+                    models.PositiveIntegerField(db_comment="Place among the segments, from 0"),
+                ),
+                (
+                    "conversation",
+                    models.ForeignKey(
+                        db_comment="Of which conversation",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="segments",
+                        to="dedup.conversation",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'Stretches of conversations whose order is known',
+                "db_table_comment": "Stretches of conversations whose order is known",
             },
         ),
         migrations.CreateModel(
-            name='Placement',
+            name="Placement",
             fields=[
-                ('id', common.fields.Uuid7Field(serialize=False)),
-                ('position', models.PositiveIntegerField(db_comment='Place in the stretch, from 0, without gaps')),
-                ('message', models.ForeignKey(db_comment='Which message', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='placements', to='dedup.message')),
-                ('user', models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('segment', models.ForeignKey(db_comment='In which stretch', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='placements', to='dedup.segment')),
+                ("id", common.fields.Uuid7Field(serialize=False)),
+                (
+                    "position",
+                    models.PositiveIntegerField(
+                        db_comment="Place in the stretch, from 0, without gaps"
+                    ),
+                ),
+                (
+                    "message",
+                    models.ForeignKey(
+                        db_comment="Which message",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="placements",
+                        to="dedup.message",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_comment="Whose it is: policies compare it with app.user_id",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "segment",
+                    models.ForeignKey(
+                        db_comment="In which stretch",
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="placements",
+                        to="dedup.segment",
+                    ),
+                ),
             ],
             options={
-                'db_table_comment': 'The order of messages',
+                "db_table_comment": "The order of messages",
             },
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('user', 'sha256'), name='artifact_once'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(fields=("user", "sha256"), name="artifact_once"),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='artifact_owned'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="artifact_owned"),
         ),
         migrations.AddField(
-            model_name='watermark',
-            name='user',
-            field=models.ForeignKey(db_comment='Whose it is: policies compare it with app.user_id', db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="watermark",
+            name="user",
+            field=models.ForeignKey(
+                db_comment="Whose it is: policies compare it with app.user_id",
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(fields=['user', '-updated_at'], name='conversation_recent'),
+            model_name="conversation",
+            index=models.Index(fields=["user", "-updated_at"], name="conversation_recent"),
         ),
         migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(condition=models.Q(('parent_key', ''), _negated=True), fields=['user', 'source', 'parent_key'], name='conversation_parent'),
+            model_name="conversation",
+            index=models.Index(
+                condition=models.Q(("parent_key", ""), _negated=True),
+                fields=["user", "source", "parent_key"],
+                name="conversation_parent",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='conversation',
-            constraint=models.UniqueConstraint(fields=('user', 'source', 'native_key'), name='conversation_once'),
+            model_name="conversation",
+            constraint=models.UniqueConstraint(
+                fields=("user", "source", "native_key"), name="conversation_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='conversation',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='conversation_owned'),
+            model_name="conversation",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="conversation_owned"),
         ),
         migrations.AddConstraint(
-            model_name='conversation',
-            constraint=models.CheckConstraint(condition=models.Q(('source__in', ['claude_code'])), name='conversation_source_known'),
+            model_name="conversation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("source__in", ["claude_code"])),
+                name="conversation_source_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(fields=['artifact'], name='import_artifact'),
+            model_name="import",
+            index=models.Index(fields=["artifact"], name="import_artifact"),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(fields=['original'], name='import_original'),
+            model_name="import",
+            index=models.Index(fields=["original"], name="import_original"),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(condition=models.Q(('status__in', ['queued', 'running'])), fields=['touched_at'], name='import_unfinished'),
+            model_name="import",
+            index=models.Index(
+                condition=models.Q(("status__in", ["queued", "running"])),
+                fields=["touched_at"],
+                name="import_unfinished",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='import',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='import_owned'),
+            model_name="import",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="import_owned"),
         ),
         migrations.AddConstraint(
-            model_name='import',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['queued', 'running', 'completed', 'failed'])), name='import_status_known'),
+            model_name="import",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["queued", "running", "completed", "failed"])),
+                name="import_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='import',
-            constraint=models.CheckConstraint(condition=models.Q(('source', ''), ('source__in', ['claude_code']), _connector='OR'), name='import_source_known'),
+            model_name="import",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("source", ""), ("source__in", ["claude_code"]), _connector="OR"
+                ),
+                name="import_source_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='import',
-            constraint=models.CheckConstraint(condition=models.Q(('messages_in_export', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('new_messages'), '+', models.F('duplicates_filtered')), '+', models.F('revisions')))), name='import_counts_add_up'),
+            model_name="import",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "messages_in_export",
+                        django.db.models.expressions.CombinedExpression(
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("new_messages"), "+", models.F("duplicates_filtered")
+                            ),
+                            "+",
+                            models.F("revisions"),
+                        ),
+                    )
+                ),
+                name="import_counts_add_up",
+            ),
         ),
         migrations.AddIndex(
-            model_name='deduplicationlog',
-            index=models.Index(fields=['conversation', '-created_at'], name='log_conversation'),
+            model_name="deduplicationlog",
+            index=models.Index(fields=["conversation", "-created_at"], name="log_conversation"),
         ),
         migrations.AddConstraint(
-            model_name='deduplicationlog',
-            constraint=models.UniqueConstraint(fields=('import_row', 'conversation'), name='log_once'),
+            model_name="deduplicationlog",
+            constraint=models.UniqueConstraint(
+                fields=("import_row", "conversation"), name="log_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='deduplicationlog',
-            constraint=models.CheckConstraint(condition=models.Q(('operation__in', ['process_export', 'migrate', 'rebuild'])), name='log_operation_known'),
+            model_name="deduplicationlog",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("operation__in", ["process_export", "migrate", "rebuild"])),
+                name="log_operation_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['user', 'sent_at'], name='message_sent'),
+            model_name="message",
+            index=models.Index(fields=["user", "sent_at"], name="message_sent"),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('user', 'source', 'native_key'), name='message_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(
+                fields=("user", "source", "native_key"), name="message_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('conversation', 'message_index'), name='message_index_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(
+                fields=("conversation", "message_index"), name="message_index_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='message_owned'),
+            model_name="message",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="message_owned"),
         ),
         migrations.AddIndex(
-            model_name='alias',
-            index=models.Index(fields=['message'], name='alias_message'),
+            model_name="alias",
+            index=models.Index(fields=["message"], name="alias_message"),
         ),
         migrations.AddConstraint(
-            model_name='alias',
-            constraint=models.UniqueConstraint(fields=('user', 'source', 'native_key'), name='alias_once'),
+            model_name="alias",
+            constraint=models.UniqueConstraint(
+                fields=("user", "source", "native_key"), name="alias_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='record',
-            constraint=models.UniqueConstraint(fields=('user', 'sha256'), name='record_once'),
+            model_name="record",
+            constraint=models.UniqueConstraint(fields=("user", "sha256"), name="record_once"),
         ),
         migrations.AddConstraint(
-            model_name='record',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='record_owned'),
+            model_name="record",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="record_owned"),
         ),
         migrations.AddIndex(
-            model_name='revision',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['search'], name='revision_search'),
+            model_name="revision",
+            index=django.contrib.postgres.indexes.GinIndex(
+                fields=["search"], name="revision_search"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='revision',
-            constraint=models.UniqueConstraint(fields=('message', 'hash_version', 'content_hash'), name='revision_once'),
+            model_name="revision",
+            constraint=models.UniqueConstraint(
+                fields=("message", "hash_version", "content_hash"), name="revision_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='revision',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='revision_owned'),
+            model_name="revision",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="revision_owned"),
         ),
         migrations.AddConstraint(
-            model_name='revision',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['user', 'assistant', 'system', 'tool'])), name='revision_role_known'),
+            model_name="revision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("role__in", ["user", "assistant", "system", "tool"])),
+                name="revision_role_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='observation',
-            index=models.Index(fields=['revision'], name='observation_revision'),
+            model_name="observation",
+            index=models.Index(fields=["revision"], name="observation_revision"),
         ),
         migrations.AddIndex(
-            model_name='observation',
-            index=models.Index(condition=models.Q(('record__isnull', False)), fields=['record'], name='observation_record'),
+            model_name="observation",
+            index=models.Index(
+                condition=models.Q(("record__isnull", False)),
+                fields=["record"],
+                name="observation_record",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='observation',
-            constraint=models.UniqueConstraint(fields=('import_row', 'ordinal'), name='observation_once'),
+            model_name="observation",
+            constraint=models.UniqueConstraint(
+                fields=("import_row", "ordinal"), name="observation_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='observation',
-            constraint=models.CheckConstraint(condition=models.Q(('revision__isnull', False), ('record__isnull', False), _connector='OR'), name='observation_has_bytes'),
+            model_name="observation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("revision__isnull", False), ("record__isnull", False), _connector="OR"
+                ),
+                name="observation_has_bytes",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='segment',
-            constraint=models.UniqueConstraint(fields=('conversation', 'number'), name='segment_once'),
+            model_name="segment",
+            constraint=models.UniqueConstraint(
+                fields=("conversation", "number"), name="segment_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='segment',
-            constraint=models.UniqueConstraint(fields=('user', 'id'), name='segment_owned'),
+            model_name="segment",
+            constraint=models.UniqueConstraint(fields=("user", "id"), name="segment_owned"),
         ),
         migrations.AddIndex(
-            model_name='placement',
-            index=models.Index(fields=['message'], name='placement_message'),
+            model_name="placement",
+            index=models.Index(fields=["message"], name="placement_message"),
         ),
         migrations.AddConstraint(
-            model_name='placement',
-            constraint=models.UniqueConstraint(fields=('segment', 'message'), name='placement_once'),
+            model_name="placement",
+            constraint=models.UniqueConstraint(
+                fields=("segment", "message"), name="placement_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='placement',
-            constraint=models.UniqueConstraint(deferrable=django.db.models.constraints.Deferrable['DEFERRED'], fields=('segment', 'position'), name='placement_position_once'),
+            model_name="placement",
+            constraint=models.UniqueConstraint(
+                deferrable=django.db.models.constraints.Deferrable["DEFERRED"],
+                fields=("segment", "position"),
+                name="placement_position_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='watermark',
-            constraint=models.CheckConstraint(condition=models.Q(('highest_index__gte', -1)), name='watermark_range'),
+            model_name="watermark",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("highest_index__gte", -1)), name="watermark_range"
+            ),
         ),
     ]

@@ -11,7 +11,10 @@ from common.errors import DomainError
 
 
 class Command(BaseCommand):
-    help = "Create an account that may use the admin. The password is asked for, or read from standard input."
+    help = (
+        "Create an account that may use the admin. The password is asked for, or read from"
+        " standard input."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("username")

@@ -21,9 +21,8 @@ class Command(BaseCommand):
                 " address of the server, or have an administrator run common/bootstrap.sql."
             )
         try:
-            bootstrap_database(
-                settings.DATABASE_SUPERUSER_URL, database_name(), role_passwords()
-            )
+            bootstrap_database(settings.DATABASE_SUPERUSER_URL, database_name(), role_passwords())
         except psycopg.Error as error:
             raise CommandError(f"The database could not be set up: {error}") from error
-        self.stdout.write(f"The database {database_name()} is ready for manage.py migrate.")
+        if options["verbosity"]:
+            self.stdout.write(f"The database {database_name()} is ready for manage.py migrate.")

@@ -1,5 +1,4 @@
 import json
-import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from common.errors import DomainError
 from dedup.doors import add_owner_argument, owner_of
 from dedup.errors import UnknownFormatError
+from dedup.exports import exports_below
 from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
 from dedup.services import import_path, preview_path
 
 INTERRUPTED = 130
-# In a folder only files of these names are looked into.
-EXPORT_SUFFIXES = (".jsonl", ".meta.json")
 
 
 class Command(BaseCommand):
@@ -132,22 +130,11 @@ def _files(paths: list[Path]) -> Iterator[tuple[Path, bool]]:
     for path in paths:
         if not path.exists():
             raise CommandError(f"{path} does not exist.")
-        for found in _below(path.expanduser()):
+        for found in exports_below(path.expanduser()):
             real = found.resolve()
             if real not in seen:
                 seen.add(real)
                 yield found, found == path
-
-
-def _below(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            if name.endswith(EXPORT_SUFFIXES):
-                yield Path(folder, name)
 
 
 def _line(conversation: ConversationResult) -> str:

@@ -1,0 +1,21 @@
+"""Finding exports in folders."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Only files of these names are looked into: of a folder nobody said that all of it is exports.
+EXPORT_SUFFIXES = (".jsonl", ".meta.json")
+
+
+def exports_below(path: Path) -> Iterator[Path]:
+    """The exports in a folder and in the folders below, in the order of their names; or the
+    path itself if it is no folder."""
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(EXPORT_SUFFIXES):
+                yield Path(folder, name)
