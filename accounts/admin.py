@@ -1,10 +1,14 @@
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.models import PersonalAccessToken, User
 from accounts.services import revoke_tokens
 from common.admin import HouseAdmin, ReadOnlyAdmin
+
+# Roles stand on the user; Django's groups have no meaning here.
+admin.site.unregister(Group)
 
 
 @admin.register(User)

@@ -1,5 +1,6 @@
 """The base of every admin class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Model
@@ -36,6 +37,11 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]  # unfold has no type
     can_delete = False
     show_change_link = True
     per_page = 20
+    ordering: Sequence[str] = ["id"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        fields: Sequence[str] = self.fields
+        return fields
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

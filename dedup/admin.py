@@ -1,3 +1,5 @@
+from pathlib import PurePath
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -35,7 +37,7 @@ class RevisionInline(ReadOnlyInline):
 @admin.register(Import)
 class ImportAdmin(ReadOnlyAdmin):
     list_display = [
-        "name", "user", "status", "messages_in_export", "new_messages", "duplicates_filtered",
+        "file", "user", "status", "messages_in_export", "new_messages", "duplicates_filtered",
         "unreadable_records", "created_at",
     ]  # fmt: skip
     list_filter = ["status", "source"]
@@ -44,6 +46,10 @@ class ImportAdmin(ReadOnlyAdmin):
     inlines = [LogInline]
     ordering = ["-id"]
     actions = ["read_again"]
+
+    @admin.display(description="File", ordering="name")
+    def file(self, row: Import) -> str:
+        return "/".join(PurePath(row.name).parts[-2:])
 
     @admin.action(description="Read again what failed")
     def read_again(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from rest_framework.pagination import BasePagination, CursorPagination
 from rest_framework.request import Request
@@ -42,7 +43,10 @@ class KeysetPagination(BasePagination):
         self.request = request
         size = page_size_of(request)
         if after := cursor_values(request, len(self.keyset)):
-            queryset = queryset.filter(_beyond(self.keyset, after))
+            try:
+                queryset = queryset.filter(_beyond(self.keyset, after))
+            except (ValueError, TypeError, ValidationError) as error:
+                raise _bad_cursor() from error
         rows = list(queryset.order_by(*self.keyset)[: size + 1])
         self.last = rows[size - 1] if len(rows) > size else None
         return rows[:size]
