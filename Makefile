@@ -25,7 +25,6 @@ $(INSTALLED): requirements-dev.txt
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@touch $@
 
 run: install

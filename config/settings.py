@@ -7,6 +7,7 @@ defaults for one machine apply. With them nothing secret has a default.
 from pathlib import Path
 from typing import Any
 
+from django.templatetags.static import static
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from common.environment import (
@@ -291,6 +292,13 @@ UNFOLD = {
     "SITE_TITLE": "Commonplace",
     "SITE_HEADER": "Commonplace",
     "SITE_SYMBOL": "auto_stories",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda _: static("commonplace.svg"),
+        }
+    ],
     "SHOW_VIEW_ON_SITE": False,
 }
 
