@@ -38,15 +38,16 @@ def main() -> None:
         sys.exit("Django is not installed here. Run `make install` first.")
 
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
 
     from embedded import EmbeddedServiceError
 
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
-    services = settings.SERVICES if command not in WITHOUT_SERVICES else None
     try:
+        services = None if command in WITHOUT_SERVICES else settings.SERVICES
         with services.in_use() if services else nullcontext():
             execute_from_command_line(sys.argv)
-    except EmbeddedServiceError as error:
+    except (EmbeddedServiceError, ImproperlyConfigured) as error:
         sys.exit(str(error))
 
 

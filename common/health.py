@@ -4,6 +4,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
@@ -55,7 +56,12 @@ def check_beat() -> None:
 
 
 def check_live() -> None:
-    with urllib.request.urlopen(f"{settings.LIVE_URL}/healthz", timeout=2) as answer:  # noqa: S310 - the address is a setting
+    # It answers to its public name only, wherever it is reached.
+    host = urlsplit(settings.LIVE_URL).netloc
+    request = urllib.request.Request(  # noqa: S310 - the address is a setting
+        f"{settings.LIVE_INTERNAL_URL}/healthz", headers={"Host": host}
+    )
+    with urllib.request.urlopen(request, timeout=2) as answer:  # noqa: S310
         answer.read()
 
 
@@ -90,9 +96,7 @@ def _outcome(name: str) -> str:
     try:
         CHECKS[name]()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is the answer
-        outcome = f"{type(error).__name__}: {error}".strip()
-        logger.warning("not ready: %s: %s", name, outcome)
-        return outcome
+        return f"{type(error).__name__}: {error}".strip()
     return "ok"
 
 
@@ -107,6 +111,9 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """200 when everything in READINESS_CHECKS works, else 503; the causes go to the log."""
     checks = readiness(settings.READINESS_CHECKS)
     ready = all(outcome == "ok" for outcome in checks.values())
+    for name, outcome in checks.items():
+        if outcome != "ok":
+            logger.warning("not ready: %s: %s", name, outcome)
     # The caller is anonymous: what exactly failed, with its addresses, stays in the log.
     public = {name: "ok" if outcome == "ok" else "failed" for name, outcome in checks.items()}
     return JsonResponse(

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from common import context, tenancy
 
@@ -49,10 +49,18 @@ class OperatorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(reverse("admin:index")):
+        if not is_admin(request):
             return self.get_response(request)
         with tenancy.as_operator(f"admin: {request.method} {request.path_info}"):
             response = self.get_response(request)
             if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 transaction.set_rollback(True, using=tenancy.OPERATOR_ALIAS)
             return response
+
+
+def is_admin(request: HttpRequest) -> bool:
+    try:
+        return request.path_info.startswith(reverse("admin:index"))
+    except NoReverseMatch:
+        # The live process has no admin.
+        return False

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -70,6 +71,8 @@ def as_operator(reason: str) -> Iterator[None]:
     Within the block models are read and written through the operator's connection, whose
     policies say table by table what the house may see and do.
     """
+    if OPERATOR_ALIAS not in connections.settings:
+        raise ImproperlyConfigured("Set DATABASE_OPERATOR_URL: the operator's login is needed.")
     with transaction.atomic(using=OPERATOR_ALIAS):
         with connections[OPERATOR_ALIAS].cursor() as cursor:
             cursor.execute("SELECT set_config('app.operator_reason', %s, true)", [reason])

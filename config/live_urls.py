@@ -5,6 +5,7 @@ from django.urls import path
 from common.health import healthz
 from dedup.api.events import import_events
 
+handler400 = "common.api.errors.bad_request"
 handler404 = "common.api.errors.not_found"
 handler500 = "common.api.errors.server_error"
 

@@ -6,8 +6,11 @@ defaults for one machine apply. With them nothing secret has a default.
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from common.environment import (
@@ -34,6 +37,8 @@ SECRET_KEY = read_text("SECRET_KEY", SERVICES.password("secret_key") if SERVICES
 PORT = read_integer("PORT", 8000, minimum=1)
 SITE_URL = read_text("SITE_URL", f"http://localhost:{PORT}")
 LIVE_URL = read_text("LIVE_URL", f"http://localhost:{PORT + 1}")
+# Where the other processes reach live, if not at its public address.
+LIVE_INTERNAL_URL = read_text("LIVE_INTERNAL_URL", LIVE_URL)
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if EMBEDDED else [])
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", [SITE_URL])
 SAMPLE_DATA = read_boolean("SAMPLE_DATA", default=EMBEDDED)
@@ -56,7 +61,14 @@ def _embedded_database(services: Services, role: str) -> dict[str, Any]:
 
 
 def _remote_database(variable: str) -> dict[str, Any]:
-    parts = conninfo_to_dict(read_url(variable, schemes=POSTGRES_SCHEMES))
+    try:
+        parts = conninfo_to_dict(read_url(variable, schemes=POSTGRES_SCHEMES))
+    except ProgrammingError:
+        # The driver's own message repeats parts of the address, and so of the password.
+        raise ImproperlyConfigured(
+            f"{variable} is no address that can be read: special characters in it must be"
+            " percent-encoded."
+        ) from None
     names = {
         "dbname": "NAME",
         "user": "USER",
@@ -112,8 +124,9 @@ REDIS_PREFIX = read_text("REDIS_PREFIX", "commonplace:")
 
 # A task that runs longer than this is delivered to a second worker as well.
 VISIBILITY_TIMEOUT_SECONDS = 3600
+# Celery has its own name for the scheme of a socket.
 CELERY_BROKER_URL = (
-    f"redis+socket://{SERVICES.redis.socket}?virtual_host=0" if SERVICES else REDIS_URL
+    f"redis+socket://{urlsplit(REDIS_URL).path}" if REDIS_URL.startswith("unix:") else REDIS_URL
 )
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
@@ -130,10 +143,16 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "config.beat:LivingScheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(LOCAL_DIR / "beat-schedule")
+SWEEP_SECONDS = 30
 CELERY_BEAT_SCHEDULE = {
-    "beat-is-alive": {"task": "common.tasks.beat_is_alive", "schedule": 15},
-    "requeue-stalled-imports": {"task": "dedup.tasks.requeue_stalled_imports", "schedule": 30},
+    "requeue-stalled-imports": {
+        "task": "dedup.tasks.requeue_stalled_imports",
+        "schedule": SWEEP_SECONDS,
+        # Without a worker sweeps must not pile up: the next one does the same.
+        "options": {"expires": SWEEP_SECONDS},
+    },
 }
 
 READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "redis"])
@@ -160,7 +179,8 @@ INSTALLED_APPS = [
 ]
 
 if PROCESS == "live":
-    # Streams for programs with a token: no sessions, no forms, no admin.
+    # Streams for programs with a token: no sessions, no forms, and no admin that misses them.
+    SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
     MIDDLEWARE = [
         "common.middleware.RequestContextMiddleware",
         "django.middleware.security.SecurityMiddleware",
@@ -328,5 +348,6 @@ LOGGING = {
         # Each request has a line of our own; this one adds noise for every 404.
         "django.request": {"level": "ERROR"},
         "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
     },
 }

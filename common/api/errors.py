@@ -108,6 +108,10 @@ def _roll_back() -> None:
         transaction.set_rollback(True)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return problem_response(400, "malformed_request", "The request cannot be understood.")
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return problem_response(404, "not_found", "There is nothing at this address.")
 

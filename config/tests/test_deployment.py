@@ -20,6 +20,19 @@ APP_SERVICES = ("web", "live", "worker", "beat")
 PASSWORD = "hunter2-of-the-example"
 PLACEHOLDER = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
+# Prints the distributions of all modules that these imports bring in.
+IMPORTED_BY_THE_PROCESSES = """
+import re, sys
+before = set(sys.modules)
+import config.asgi, config.wsgi, config.urls, config.live_urls, granian.server
+import kombu.transport.redis, celery.apps.beat, celery.apps.worker, celery.concurrency.prefork
+from importlib.metadata import packages_distributions
+owners = packages_distributions()
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+for top in tops & set(owners):
+    print(*(re.sub("[-_.]+", "-", owner).lower() for owner in owners[top]))
+"""
+
 
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -212,6 +225,23 @@ def test_every_setting_of_the_example_has_a_comment() -> None:
             assert re.match(r"# [A-Z].*[^,]$", before), line
 
 
+def test_what_the_processes_import_is_in_the_requirements_of_the_image(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_BY_THE_PROCESSES],
+        cwd=ROOT,
+        env=filled_environment("web", tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    text = (ROOT / "requirements.txt").read_text()
+    required = set(re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE))
+    assert {"celery", "django", "granian", "redis"} <= set(done.stdout.split())
+    assert set(done.stdout.split()) - required == set()
+
+
 def test_the_image_is_not_root_and_compiles_nothing() -> None:
     image = (ROOT / "Dockerfile").read_text()
     final = image.split("\nFROM ")[-1]
@@ -240,7 +270,7 @@ def test_what_is_private_stays_out_of_the_image() -> None:
     assert not {"common/bootstrap.sql", "*.sql", "embedded", "manage.py"} & set(ignored)
 
 
-@pytest.mark.parametrize("name", APP_SERVICES)
+@pytest.mark.parametrize("name", ["web", "worker", "beat"])
 def test_settings_of_each_process_pass_the_deployment_checks(name: str, tmp_path: Path) -> None:
     environment = filled_environment(name, tmp_path)
 
@@ -248,6 +278,20 @@ def test_settings_of_each_process_pass_the_deployment_checks(name: str, tmp_path
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "System check identified no issues (0 silenced).\n"
+
+
+def test_the_live_process_only_lacks_what_belongs_to_pages(tmp_path: Path) -> None:
+    done = run_manage("check", "--deploy", **filled_environment("live", tmp_path))
+
+    # No admin, no forms, no frames: the checks of these three do not concern it.
+    assert set(re.findall(r"\((\w+\.[EW]\d+)\)", done.stderr)) <= {
+        "admin.E408",
+        "admin.E409",
+        "admin.E410",
+        "security.W002",
+        "security.W003",
+    }
+    assert "ImproperlyConfigured" not in done.stderr
 
 
 @pytest.mark.parametrize("missing", ["SECRET_KEY", "DATABASE_URL", "REDIS_URL"])

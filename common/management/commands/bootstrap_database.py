@@ -22,7 +22,11 @@ class Command(BaseCommand):
             )
         try:
             bootstrap_database(settings.DATABASE_SUPERUSER_URL, database_name(), role_passwords())
-        except psycopg.Error as error:
+        except psycopg.ProgrammingError as error:
+            # The driver's message may repeat parts of the address, and so of the password.
+            sentence = "The superuser's address cannot be used, or it may not do this."
+            raise CommandError(sentence) from (None if error.sqlstate is None else error)
+        except psycopg.OperationalError as error:
             raise CommandError(f"The database could not be set up: {error}") from error
         if options["verbosity"]:
             self.stdout.write(f"The database {database_name()} is ready for manage.py migrate.")

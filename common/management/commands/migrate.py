@@ -1,5 +1,8 @@
-from django.core.management.base import CommandParser
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
+from django.db import connections
 
 
 class Command(MigrateCommand):
@@ -8,3 +11,8 @@ class Command(MigrateCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.set_defaults(database="owner")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["database"] not in connections.settings:
+            raise CommandError("Set DATABASE_OWNER_URL: migrations run as the schema's owner.")
+        super().handle(*args, **options)
