@@ -1,8 +1,11 @@
 """The tests' database: one for each worker, migrated by the owner and then used as `app`."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 
+import psutil
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import call_command
@@ -17,6 +20,8 @@ from config.testing import WORKER
 
 # Tables that migrations fill: a flush must leave them.
 FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permission"}
+
+RUN_OF_DATABASE = re.compile(r"[a-z]+_commonplace_(?P<run>\d+)_")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,12 +40,22 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
         connections[alias].settings_dict["NAME"] = name
     TransactionTestCase._fixture_teardown = flush  # type: ignore[attr-defined]  # not in the stubs
     with django_db_blocker.unblock():
-        drop_database(settings.DATABASE_SUPERUSER_URL, name)
+        drop_databases_of_ended_runs()
         bootstrap_database(settings.DATABASE_SUPERUSER_URL, name, role_passwords())
         call_command("migrate", verbosity=0)
         yield
         connections.close_all()
         drop_database(settings.DATABASE_SUPERUSER_URL, name)
+
+
+def drop_databases_of_ended_runs() -> None:
+    """A run that was killed could not drop its own."""
+    with psycopg.connect(settings.DATABASE_SUPERUSER_URL, autocommit=True) as server:
+        names = server.execute("SELECT datname FROM pg_database").fetchall()
+    for (name,) in names:
+        match = RUN_OF_DATABASE.match(name)
+        if match and not psutil.pid_exists(int(match["run"])):
+            drop_database(settings.DATABASE_SUPERUSER_URL, name)
 
 
 def flush(test_case: TransactionTestCase) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from embedded import Services
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+# Two runs in one checkout share the services and nothing else. The workers of a run inherit this.
+RUN = os.environ.setdefault("COMMONPLACE_TEST_RUN", str(os.getpid()))
+WORKER = f"{RUN}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
 LOCAL = Path(__file__).resolve().parent.parent / ".local" / "test"
 
 # Before the settings are read, which happens once this plugin is loaded.

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import UUID
 
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -33,8 +33,13 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
     def failed(self) -> Self:
         return self.filter(status=ImportStatus.FAILED)
 
-    def untouched_for(self, patience: timedelta) -> Self:
-        return self.filter(touched_at__lt=timezone.now() - patience)
+    def stalled(self, *, queued_for: timedelta, running_for: timedelta) -> Self:
+        """Unfinished, and without a sign of life for longer than is usual."""
+        now = timezone.now()
+        return self.filter(
+            Q(status=ImportStatus.QUEUED, touched_at__lt=now - queued_for)
+            | Q(status=ImportStatus.RUNNING, touched_at__lt=now - running_for)
+        )
 
     def claim(self, import_id: UUID) -> bool:
         """Mark an unfinished import as running; False if it is finished or gone."""

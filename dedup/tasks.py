@@ -10,7 +10,9 @@ from common.queue import SweepTask, TenantTask, enqueue
 from dedup.importing import MOST_ATTEMPTS, run_import
 from dedup.models import Import
 
-PATIENCE = timedelta(seconds=30)
+# A message may wait behind others; more of the same would only lengthen the queue.
+QUEUED_PATIENCE = timedelta(minutes=5)
+RUNNING_PATIENCE = timedelta(seconds=30)
 SWEPT_AT_ONCE = 200
 
 
@@ -23,8 +25,8 @@ def read_import(self: TenantTask, import_id: str) -> None:
 @shared_task(base=SweepTask)
 def requeue_stalled_imports() -> None:
     """Queue again what nobody works on; give up on what has ended its worker too often."""
-    stalled = Import.objects.unfinished().untouched_for(PATIENCE).order_by("touched_at")
-    for row in stalled[:SWEPT_AT_ONCE]:
+    stalled = Import.objects.stalled(queued_for=QUEUED_PATIENCE, running_for=RUNNING_PATIENCE)
+    for row in stalled.order_by("touched_at")[:SWEPT_AT_ONCE]:
         # A worker holds this lock while it reads: what can be locked is not being read.
         if not try_lock(f"import:{row.pk}"):
             continue

@@ -154,7 +154,7 @@ def test_events_are_for_the_owner_only(archive: Archive, settings: pytest.Fixtur
     path = f"/api/v1/imports/{archive.ids['imports']}/events/"
 
     async def status(client: APIClient) -> int:
-        header = client._credentials.get("HTTP_AUTHORIZATION", "")
+        header = client._credentials.get("HTTP_AUTHORIZATION", "")  # type: ignore[attr-defined]
         return (await AsyncClient().get(path, headers={"Authorization": header})).status_code
 
     assert asyncio.run(status(archive.owner)) == 200

@@ -35,7 +35,7 @@ def transcript(*texts: str) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def upload(user: User, content: bytes, name: str = "session.jsonl", **headers: str) -> Any:
+def upload(user: User, content: bytes, name: str = "session.jsonl", **headers: Any) -> Any:
     file = BytesIO(content)
     file.name = name
     return client_of(user).post("/api/v1/imports/", {"file": file}, format="multipart", **headers)

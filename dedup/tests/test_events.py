@@ -40,9 +40,9 @@ def ada() -> User:
 def import_id(ada: User) -> UUID:
     """An import that waits for a worker."""
     upload = BytesIO(transcript("Bread", "Salt"))
-    return start_import(
-        user_id=ada.pk, kept=keep_upload(user_id=ada.pk, upload=upload, name="a.jsonl")
-    ).pk
+    kept = keep_upload(user_id=ada.pk, upload=upload, name="a.jsonl")
+    queued: UUID = start_import(user_id=ada.pk, kept=kept).pk
+    return queued
 
 
 def follow(user: User, import_id: UUID) -> list[Event]:
@@ -54,7 +54,7 @@ def follow(user: User, import_id: UUID) -> list[Event]:
             f"/api/v1/imports/{import_id}/events/", headers={"Authorization": f"Bearer {token}"}
         )
         assert (answer.status_code, answer["Content-Type"]) == (200, "text/event-stream")
-        stream: AsyncIterator[bytes] = answer.streaming_content
+        stream: AsyncIterator[bytes] = answer.streaming_content  # type: ignore[attr-defined]
         return "".join([chunk.decode() async for chunk in stream])
 
     blocks = [block.split("\n") for block in asyncio.run(read()).strip().split("\n\n")]

@@ -80,7 +80,7 @@ def test_a_durable_database_waits_for_the_disk(local: Path) -> None:
 def test_a_wrong_password_is_refused(services: Services) -> None:
     with services.in_use():
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            connect(services, password="wrong")  # noqa: S106 - it is wrong
+            connect(services, password="wrong")
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             connect(services, password="")
 

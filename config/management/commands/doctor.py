@@ -4,7 +4,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
