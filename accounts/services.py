@@ -13,15 +13,20 @@ from accounts.choices import Role, Scope
 from accounts.errors import UnknownUserError, UsernameTakenError, WeakPasswordError
 from accounts.models import PersonalAccessToken, User
 from accounts.tokens import HINT_LENGTH, digest_of, new_secret
+from common.errors import InvalidInputError
 from common.tenancy import acting_as, as_operator, current_alias
 
 
 def create_operator(*, username: str, password: str, role: Role = Role.SUPERADMIN) -> User:
     """Afterwards there is an operator who can log in to the admin.
 
-    Raises UsernameTakenError and WeakPasswordError.
+    Raises InvalidInputError for a malformed name, UsernameTakenError and WeakPasswordError.
     """
     user = User(username=username, role=role)
+    try:
+        user.clean_fields(exclude=["password"])
+    except ValidationError as error:
+        raise InvalidInputError(" ".join(error.messages)) from error
     try:
         validate_password(password, user)
     except ValidationError as error:

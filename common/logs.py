@@ -11,14 +11,15 @@ from common import context
 MASK = "[masked]"
 SENSITIVE = re.compile(
     r"""
-    (?i:authorization|cookie)["']?\s*[:=][^\r\n]*
-    | \b(?i:bearer|basic)\s+\S+
+    (?i:authorization|cookie)[\\"']*\s*[:=][^\r\n]*
+    | (?:\b|(?<=\\[nrt]))(?i:bearer|basic)\s+\S+
     | cp_[A-Za-z0-9_-]{20,}
     | (?<=://)[^\s/]+(?=@)
     | [^\s@<>"(),:;\[\]\\/=]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+
-    | (?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)
+    | (?:(?<![\w.])|(?<=\\[nrt]))(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)
+    # A quoted text may have a written-out line end or tab before an address.
     # An IPv6 address in full (or a MAC address), or shortened by one "::".
-    | (?<![\w:])
+    | (?:(?<![\w:])|(?<=\\[nrt]))
       (?: (?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}
         | (?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::
           (?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?

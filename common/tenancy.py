@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 PERSON_ALIAS = "default"
 OPERATOR_ALIAS = "operator"
+OWNER_ALIAS = "owner"
 
 _alias: ContextVar[str] = ContextVar("database_alias", default=PERSON_ALIAS)
 _actor: ContextVar[UUID | None] = ContextVar("actor", default=None)
@@ -84,6 +85,20 @@ def as_operator(reason: str) -> Iterator[None]:
             _alias.reset(alias_token)
 
 
+@contextmanager
+def as_owner() -> Iterator[None]:
+    """Read and write through the owner's login: only `migrate` does.
+
+    Django's own data migrations ask the router, and through another login they would wait for
+    ever for the locks of the migration that runs them.
+    """
+    alias_token = _alias.set(OWNER_ALIAS)
+    try:
+        yield
+    finally:
+        _alias.reset(alias_token)
+
+
 class AliasRouter:
     """Sends each query to the connection of the role that the running code has taken."""
 
@@ -98,7 +113,7 @@ class AliasRouter:
         return True
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return db == "owner"
+        return db == OWNER_ALIAS
 
 
 def _read_setting(connection: BaseDatabaseWrapper) -> str:

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 """,
                 """
                 CREATE POLICY own_credentials ON accounts_user FOR UPDATE TO app
-                USING (true) WITH CHECK (true)
+                USING (role = 'user')
                 """,
                 "CREATE POLICY house ON accounts_user TO operator USING (true) WITH CHECK (true)",
             ],
@@ -56,6 +56,6 @@ class Migration(migrations.Migration):
         grant("SELECT", "django_migrations", "app", "operator"),
         grant("SELECT", "django_content_type", "app", "operator"),
         grant("SELECT", "auth_permission", "app", "operator"),
-        grant("SELECT, INSERT, UPDATE, DELETE", "django_session", "app", "operator"),
+        grant("SELECT, INSERT, UPDATE, DELETE", "django_session", "operator"),
         grant("SELECT, INSERT", "django_admin_log", "operator"),
     ]

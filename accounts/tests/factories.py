@@ -8,7 +8,7 @@ from accounts.services import create_operator, issue_token
 
 _numbers = count(1)
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 - of accounts that live for one test
+PASSWORD = "correct horse battery staple"
 
 
 def make_user(username: str = "") -> User:

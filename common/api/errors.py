@@ -8,7 +8,9 @@ from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import DatabaseError, transaction
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views import defaults
 from psycopg.errors import InsufficientPrivilege
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -95,7 +97,7 @@ def _field_errors(details: Any, path: str = "") -> Iterator[FieldError]:
     if isinstance(details, list):
         for item in details:
             yield from _field_errors(item, path)
-    elif isinstance(details, dict) and set(details) == {"message", "code"}:
+    elif isinstance(details, dict) and isinstance(details.get("message"), str):
         yield FieldError(path, str(details["code"]), str(details["message"]))
     elif isinstance(details, dict):
         for name, item in details.items():
@@ -108,18 +110,35 @@ def _roll_back() -> None:
         transaction.set_rollback(True)
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if not _is_api(request):
+        return defaults.bad_request(request, exception)
     return problem_response(400, "malformed_request", "The request cannot be understood.")
 
 
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if not _is_api(request):
+        return defaults.permission_denied(request, exception)
+    return problem_response(403, "permission_denied", "You may not do this.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if not _is_api(request):
+        return defaults.page_not_found(request, exception)
     return problem_response(404, "not_found", "There is nothing at this address.")
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    if not _is_api(request):
+        return defaults.server_error(request)
     return problem_response(
         500, "server_error", "Something went wrong here; the request id finds it in the logs."
     )
+
+
+def _is_api(request: HttpRequest) -> bool:
+    """People with a browser get a page, programs a problem."""
+    return request.path_info.startswith("/api/")
 
 
 def problem_response(status: int, code: str, detail: str) -> JsonResponse:

@@ -1,5 +1,9 @@
 """Connections of tests that go around Django, to see what the database itself allows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
 import psycopg
 from django.conf import settings
 from django.db import connections
@@ -9,10 +13,10 @@ from common.bootstrap import database_name
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-def connect_as_superuser() -> Connection:
-    """To this worker's test database, bound by no policy."""
+def connect_as_superuser(name: str = "") -> Connection:
+    """To this worker's test database (or the one named), bound by no policy."""
     return psycopg.connect(
-        settings.DATABASE_SUPERUSER_URL, dbname=database_name(), autocommit=True
+        settings.DATABASE_SUPERUSER_URL, dbname=name or database_name(), autocommit=True
     )
 
 
@@ -27,3 +31,12 @@ def connect_as(alias: str) -> Connection:
         dbname=entry["NAME"],
         autocommit=True,
     )
+
+
+@contextmanager
+def raw_app(user_id: UUID | str | None = None) -> Iterator[Connection]:
+    """A login as `app` in one open transaction, as the person if one is given."""
+    with connect_as("default") as connection, connection.transaction():
+        if user_id is not None:
+            connection.execute("SELECT set_config('app.user_id', %s, true)", [str(user_id)])
+        yield connection

@@ -1,0 +1,213 @@
+"""What the catalogue says of every table: who may reach it, and whose rows are shown."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from common.policies import ACTOR
+from common.tests.connections import Connection, connect_as_superuser
+
+pytestmark = pytest.mark.django_db
+
+# Tables with a user_id (or the users themselves) that policies do not bind to the actor: why.
+WITHOUT_TENANT_POLICY = {
+    "accounts_user": "read before the actor is known; what app may write is bounded",
+    "accounts_personalaccesstoken": "read before the actor is known, by the digest of its secret",
+    "django_admin_log": "of operators only: app has no grant",
+}
+# Tables that app reaches and that hold nobody's things.
+OF_NOBODY = {
+    "auth_permission": "names of what Django's models can have done to them",
+    "django_content_type": "names of models",
+    "django_migrations": "read by readyz",
+}
+
+READ = {"SELECT"}
+KEEP = {"SELECT", "INSERT"}
+CHANGE = {"SELECT", "INSERT", "UPDATE"}
+# Table → what app, operator and definer may do with it. What is not here they may not do.
+GRANTS: dict[str, dict[str, set[str]]] = {
+    "accounts_user": {
+        "app": KEEP | {"UPDATE (last_login)", "UPDATE (metadata)", "UPDATE (password)"},
+        "operator": CHANGE,
+    },
+    "accounts_personalaccesstoken": {
+        "app": KEEP | {"UPDATE (last_used_at)", "UPDATE (revoked_at)"},
+        "operator": KEEP | {"UPDATE (last_used_at)", "UPDATE (revoked_at)"},
+    },
+    "accounts_recordedanswer": {"app": KEEP, "operator": READ | {"DELETE"}},
+    "auth_permission": {"app": READ, "operator": READ},
+    "django_admin_log": {"operator": KEEP},
+    "django_content_type": {"app": READ, "operator": READ},
+    "django_migrations": {"app": READ, "operator": READ},
+    "django_session": {"operator": CHANGE | {"DELETE"}},
+    "dedup_alias": {"app": KEEP, "operator": READ},
+    "dedup_artifact": {"app": KEEP, "operator": READ},
+    "dedup_conversation": {"app": CHANGE, "operator": READ},
+    "dedup_deduplicationlog": {"app": KEEP, "operator": READ},
+    "dedup_import": {"app": CHANGE, "operator": READ | {"UPDATE"}},
+    "dedup_message": {"app": KEEP, "operator": READ, "definer": READ},
+    "dedup_observation": {"app": KEEP, "operator": READ},
+    "dedup_placement": {"app": CHANGE, "operator": READ, "definer": READ},
+    "dedup_record": {"app": KEEP, "operator": READ},
+    "dedup_revision": {"app": KEEP, "operator": READ, "definer": READ},
+    "dedup_segment": {"app": KEEP, "operator": READ, "definer": READ},
+    "dedup_watermark": {"app": CHANGE, "operator": READ},
+}
+
+UNPROTECTED = """
+    SELECT DISTINCT c.relname
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+      AND (a.attname = 'user_id' OR c.relname = 'accounts_user')
+      AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (
+            SELECT FROM pg_policy p
+            WHERE p.polrelid = c.oid AND p.polname = 'tenant' AND p.polcmd = '*'
+              AND p.polroles = ARRAY['app'::regrole::oid]
+              AND pg_get_expr(p.polqual, p.polrelid) = %(mine)s
+              AND pg_get_expr(p.polwithcheck, p.polrelid) = %(mine)s))
+"""
+# As the catalogue prints the predicate of `common.policies`.
+MINE = (
+    "(user_id = ( SELECT (NULLIF(current_setting('app.user_id'::text, true), ''::text))::uuid"
+    ' AS "nullif"))'
+)
+GRANTED = """
+    SELECT c.relname, coalesce(g.rolname, 'PUBLIC'), a.privilege_type
+    FROM pg_class c
+    CROSS JOIN aclexplode(c.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+    WHERE c.relnamespace = 'public'::regnamespace AND a.grantee <> c.relowner
+    UNION ALL
+    SELECT c.relname, coalesce(g.rolname, 'PUBLIC'), format('%s (%s)', a.privilege_type, t.attname)
+    FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
+    CROSS JOIN aclexplode(t.attacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+    WHERE c.relnamespace = 'public'::regnamespace
+"""
+
+
+@pytest.fixture
+def superuser(db: None) -> Iterator[Connection]:
+    with connect_as_superuser() as connection:
+        yield connection
+
+
+def column(connection: Connection, query: str, **values: object) -> list[object]:
+    return [row[0] for row in connection.execute(query.encode(), values or None).fetchall()]
+
+
+def test_every_table_of_people_is_forced_to_show_the_actors_rows_only(
+    superuser: Connection,
+) -> None:
+    assert set(column(superuser, UNPROTECTED, mine=MINE)) == set(WITHOUT_TENANT_POLICY)
+    assert "current_setting('app.user_id', true)" in ACTOR
+
+
+@pytest.mark.parametrize(
+    "weakening",
+    [
+        "ALTER TABLE dedup_record NO FORCE ROW LEVEL SECURITY",
+        "ALTER TABLE dedup_record DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY tenant ON dedup_record",
+        "ALTER POLICY tenant ON dedup_record USING (true)",
+        "ALTER POLICY tenant ON dedup_record WITH CHECK (true)",
+        "ALTER POLICY tenant ON dedup_record TO PUBLIC",
+    ],
+)
+def test_the_guard_sees_each_weakening(superuser: Connection, weakening: str) -> None:
+    with superuser.transaction(force_rollback=True):
+        superuser.execute(weakening.encode())
+
+        assert "dedup_record" in column(superuser, UNPROTECTED, mine=MINE)
+
+
+def test_the_guard_sees_a_new_table_and_a_view(superuser: Connection) -> None:
+    with superuser.transaction(force_rollback=True):
+        superuser.execute("CREATE TABLE a_new_table (user_id uuid)")
+        superuser.execute("CREATE VIEW a_new_view AS SELECT user_id FROM dedup_record")
+
+        unprotected = set(column(superuser, UNPROTECTED, mine=MINE))
+
+    assert unprotected - set(WITHOUT_TENANT_POLICY) == {"a_new_table", "a_new_view"}
+
+
+def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
+    query = """
+        SELECT format('%s %s %s %s', polname, polcmd, array_to_string(ARRAY(
+                   SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ','),
+               CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END)
+        FROM pg_policy WHERE polrelid <> 'accounts_user'::regclass
+        GROUP BY 1
+    """
+
+    assert set(column(superuser, query)) == {
+        "tenant * app permissive",
+        "house * operator permissive",
+        "search r definer permissive",
+        "upkeep * owner permissive",
+    }
+
+
+def test_each_role_may_do_what_is_listed_and_nothing_more(superuser: Connection) -> None:
+    granted: dict[str, dict[str, set[str]]] = {}
+    for table, role, privilege in superuser.execute(GRANTED.encode()).fetchall():
+        granted.setdefault(str(table), {}).setdefault(str(role), set()).add(str(privilege))
+
+    assert granted == GRANTS
+
+
+def test_app_reaches_no_table_that_is_neither_forced_nor_listed_with_a_reason(
+    superuser: Connection,
+) -> None:
+    query = """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND (has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+               OR has_any_column_privilege('app', oid, 'SELECT, INSERT, UPDATE'))
+          AND NOT (relrowsecurity AND relforcerowsecurity)
+    """
+
+    assert set(column(superuser, query)) == {
+        *OF_NOBODY,
+        *(set(WITHOUT_TENANT_POLICY) - {"django_admin_log"}),
+    }
+
+
+def test_every_table_belongs_to_the_owner(superuser: Connection) -> None:
+    query = """
+        SELECT DISTINCT relowner::regrole::text FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace
+    """
+
+    assert column(superuser, query) == ["owner"]
+
+
+def test_functions_with_other_rights_are_closed_to_the_public_and_fix_their_path(
+    superuser: Connection,
+) -> None:
+    query = """
+        SELECT format('%s %s %s', p.proname, p.proowner::regrole, p.proconfig[1]),
+               ARRAY(SELECT a.grantee::regrole::text FROM aclexplode(p.proacl) a ORDER BY 1)
+        FROM pg_proc p
+        WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
+    """
+
+    assert superuser.execute(query.encode()).fetchall() == [
+        (
+            "dedup_search definer search_path=pg_catalog, public, pg_temp",
+            ["app", "definer", "operator"],
+        )
+    ]
+
+
+def test_app_cannot_make_anything_in_the_schema_or_in_the_database(
+    superuser: Connection,
+) -> None:
+    query = """
+        SELECT has_schema_privilege('app', 'public', 'CREATE'),
+               has_database_privilege('app', current_database(), 'CREATE'),
+               has_database_privilege('app', current_database(), 'TEMPORARY'),
+               has_database_privilege('operator', current_database(), 'CREATE, TEMPORARY'),
+               has_database_privilege('public', current_database(), 'CONNECT, TEMPORARY')
+    """
+
+    assert superuser.execute(query.encode()).fetchone() == (False, False, True, False, False)

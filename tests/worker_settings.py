@@ -1,0 +1,9 @@
+"""The settings of a worker that a test starts: those of the tests, with the test's database."""
+
+import os
+
+from config.settings import *  # noqa: F403 - Django's way to vary settings
+from config.settings import DATABASES
+
+for _entry in DATABASES.values():
+    _entry["NAME"] = os.environ["TEST_DATABASE"]
