@@ -118,7 +118,7 @@ class RecordedAnswer(models.Model):
     """What was answered to a write with an Idempotency-Key, to answer its repetition alike."""
 
     id = Uuid7Field()
-    user = models.ForeignKey(User, on_delete=models.CASCADE, db_comment="Who asked")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False, db_comment="Who asked")
     key = models.CharField(max_length=255, db_comment="The Idempotency-Key that came with it")
     fingerprint = models.CharField(max_length=64, db_comment="SHA-256 of what was asked")
     status = models.PositiveSmallIntegerField(db_comment="HTTP status of the answer")

@@ -6,6 +6,7 @@ from common.health import healthz
 from dedup.api.events import import_events
 
 handler400 = "common.api.errors.bad_request"
+handler403 = "common.api.errors.forbidden"
 handler404 = "common.api.errors.not_found"
 handler500 = "common.api.errors.server_error"
 

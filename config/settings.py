@@ -131,6 +131,9 @@ CELERY_BROKER_URL = (
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
     "global_keyprefix": REDIS_PREFIX,
+    # A Redis that accepts and stays silent must not hold the request that queues work.
+    "socket_connect_timeout": 5,
+    "socket_timeout": 10,
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True

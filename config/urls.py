@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from common.health import healthz, readyz
 
 handler400 = "common.api.errors.bad_request"
+handler403 = "common.api.errors.forbidden"
 handler404 = "common.api.errors.not_found"
 handler500 = "common.api.errors.server_error"
 

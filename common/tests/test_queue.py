@@ -195,7 +195,8 @@ def test_while_the_broker_is_away_the_rows_are_committed_and_the_caller_sees_no_
     with acting_as(PERSON), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO accounts_user (username, password, role, account_status, metadata)"
-            " VALUES ('kept', '', 'user', 'active', '{}')")
+            " VALUES ('kept', '', 'user', 'active', '{}')"
+        )
         enqueue(away, "row-1")
 
     assert time.monotonic() - started < 10
