@@ -41,7 +41,7 @@ lint: install
 	$(BIN)/djlint --check --lint --quiet .
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
-	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file - | diff docs/openapi.yaml -
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml -
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,8 @@
 
 A program may write a session again under new ids (a resume after an upgrade does). Such a copy
 agrees in time to the millisecond, role and content, and in the model's response id or, where it
-has none, in its parent. Equal content alone is never enough.
+has none, in its parent. The beginnings of two sessions have no parents: they are the same if
+the rest shows that the sessions are. Equal content alone is never enough.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class Candidate:
     earlier_key: str
     earlier_parent_key: str
     earlier_api_id: str
-    same_conversation: bool
+    same_lineage: bool
 
 
 def resolve_aliases(candidates: Iterable[Candidate]) -> dict[str, str]:
@@ -44,5 +45,5 @@ def _is_same(candidate: Candidate, canonical: dict[str, str]) -> bool:
         return candidate.api_id == candidate.earlier_api_id
     parent, earlier = candidate.parent_key, candidate.earlier_parent_key
     if not parent and not earlier:
-        return candidate.same_conversation
+        return candidate.same_lineage
     return canonical.get(parent, parent) == canonical.get(earlier, earlier)

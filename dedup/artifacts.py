@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -36,19 +37,22 @@ def snapshot_of_path(path: Path) -> Iterator[Snapshot]:
     Raises FileChangedError if it shrank or was rewritten, UnreadableFileError if it cannot be
     read.
     """
-    try:
-        with path.open("rb") as source:
+    with ExitStack() as opened:
+        # Not around the yield: what fails there is not the file's fault.
+        try:
+            # Opening a pipe would wait for its writer.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise UnreadableFileError(f"{path} is not a file.")
+            source = opened.enter_context(path.open("rb"))
             before = os.fstat(source.fileno())
-            with snapshot_of_stream(source, before.st_size) as snapshot:
-                after = os.fstat(source.fileno())
-                rewritten = (
-                    after.st_size == before.st_size and after.st_mtime_ns != before.st_mtime_ns
-                )
-                if snapshot.size < before.st_size or after.st_size < before.st_size or rewritten:
-                    raise FileChangedError(f"{path} changed while it was read: import it again.")
-                yield snapshot
-    except OSError as error:
-        raise UnreadableFileError(f"{path} cannot be read: {error.strerror}.") from error
+            snapshot = opened.enter_context(snapshot_of_stream(source, before.st_size))
+            after = os.fstat(source.fileno())
+        except OSError as error:
+            raise UnreadableFileError(f"{path} cannot be read: {error.strerror}.") from error
+        rewritten = after.st_size == before.st_size and after.st_mtime_ns != before.st_mtime_ns
+        if snapshot.size < before.st_size or after.st_size < before.st_size or rewritten:
+            raise FileChangedError(f"{path} changed while it was read: import it again.")
+        yield snapshot
 
 
 @contextmanager

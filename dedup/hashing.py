@@ -22,8 +22,12 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # What stands for NUL and for a lone surrogate, which PostgreSQL's text and jsonb refuse.
 SYMBOL_FOR_NULL = "\u2400"
 REPLACEMENT = "\ufffd"
-# to_tsvector refuses vectors over 1 MB; this many characters of at most 4 bytes stay below.
-LONGEST_TEXT = 200_000
+# to_tsvector refuses vectors over 1 MB. Words of few letters joined by hyphens cost the most:
+# 7.5 bytes for a character of 4 bytes, as each word stands there whole and in parts.
+LONGEST_TEXT = 130_000
+# Python's stack ends at a depth that depends on the caller; reading must not.
+DEEPEST = 200
+EXACT_BELOW = 1e16
 
 # What a person reads in blocks of a known type; of other blocks everything.
 READABLE = {
@@ -85,15 +89,18 @@ def _words(value: Any) -> Iterator[str]:
                 yield from _words(value.get(name))
 
 
-def _map_strings(value: Any, change: Any, change_float: Any = None) -> Any:
+def _map_strings(value: Any, change: Any, change_float: Any = None, depth: int = 0) -> Any:
     if isinstance(value, str):
         return change(value)
+    if depth > DEEPEST:
+        raise RecursionError
     if isinstance(value, dict):
         return {
-            change(key): _map_strings(item, change, change_float) for key, item in value.items()
+            change(key): _map_strings(item, change, change_float, depth + 1)
+            for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_map_strings(item, change, change_float) for item in value]
+        return [_map_strings(item, change, change_float, depth + 1) for item in value]
     if change_float and isinstance(value, float):
         return change_float(value)
     return value
@@ -113,5 +120,8 @@ def _store_string(text: str) -> str:
     )
 
 
-def _store_float(number: float) -> float | str:
-    return number if math.isfinite(number) else repr(number)
+def _store_float(number: float) -> float | int | str:
+    if not math.isfinite(number):
+        return repr(number)
+    # jsonb gives 1e23 back as the integer 10²³, which is another number than the float.
+    return int(number) if abs(number) >= EXACT_BELOW else number

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from typing import IO
 from uuid import UUID
 
-from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
-from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from common.errors import DomainError
 from common.locks import lock, try_lock
@@ -21,7 +19,7 @@ from dedup.artifacts import open_bytes
 from dedup.choices import ImportStatus, Operation, Source
 from dedup.formats import detect
 from dedup.formats.contract import HEAD_BYTES, Header
-from dedup.merging import MergeCounts, Target, merge_staged
+from dedup.merging import Target, merge_staged
 from dedup.models import (
     Conversation,
     DeduplicationLog,
@@ -34,9 +32,6 @@ from dedup.progress import reporter
 from dedup.records import stored_record
 from dedup.staging import stage
 
-# Merges into different conversations may bring the same message at the same time; each retry
-# sees what the other one has committed.
-MERGE_ATTEMPTS = 8
 # An import that ends its worker this often is broken itself.
 MOST_ATTEMPTS = 5
 
@@ -57,7 +52,9 @@ def run_import(import_id: UUID, user_id: UUID) -> None:
             if not try_lock(f"import:{import_id}"):
                 return
             # Since the claim another worker may have read it and given the lock back.
-            row = Import.objects.unfinished().select_related("artifact").filter(pk=import_id).first()
+            row = (
+                Import.objects.unfinished().select_related("artifact").filter(pk=import_id).first()
+            )
             if row:
                 report = reporter(row.pk, row.artifact.size)
                 read_into_archive(row, lambda: open_bytes(row.artifact), report)
@@ -106,11 +103,14 @@ def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
     parse = kind.parser()
     staged = stage((stored_record(parse, raw) for raw in kind.split(file)), report)
     row.source, row.parser_version = kind.source, kind.parser_version
+    # What two files share the later one must see, under whatever id and in whatever conversation:
+    # files are parsed side by side, and merged one after the other.
+    lock(f"archive:{row.user_id}")
     conversation = None
     if header and (staged.messages or header.title):
         conversation = _conversation(row.user_id, kind.source, header, staged.first_words)
     target = Target(row.user_id, row.pk, kind.source, conversation.pk if conversation else None)
-    counts = _merge(target)
+    counts = merge_staged(target)
     row.records = counts.records
     row.messages_in_export = counts.messages
     row.new_messages = counts.new
@@ -123,8 +123,7 @@ def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
 
 
 def _conversation(user_id: UUID, source: Source, header: Header, first_words: str) -> Conversation:
-    """The conversation of a file, locked until the import ends; made if it is not there yet."""
-    lock(f"conversation:{user_id}:{source}:{header.key}")
+    """The conversation of a file; made if it is not there yet."""
     conversation, _ = Conversation.objects.get_or_create(
         user_id=user_id, source=source, native_key=header.key
     )
@@ -133,18 +132,6 @@ def _conversation(user_id: UUID, source: Source, header: Header, first_words: st
     conversation.project = conversation.project or header.project
     conversation.save(update_fields=["title", "parent_key", "project"])
     return conversation
-
-
-def _merge(target: Target) -> MergeCounts:
-    for attempt in range(1, MERGE_ATTEMPTS + 1):
-        try:
-            with transaction.atomic():
-                return merge_staged(target)
-        except (IntegrityError, OperationalError) as error:
-            passing = isinstance(error.__cause__, UniqueViolation | DeadlockDetected)
-            if not passing or attempt == MERGE_ATTEMPTS:
-                raise
-    raise AssertionError("the loop returns or raises")
 
 
 def _account(row: Import, conversation: Conversation, milliseconds: int) -> None:

@@ -56,7 +56,8 @@ RESOLVE = """
 """
 
 # Rows with unknown ids beside the earlier ones, stored or of this file, that agree with them
-# in time, response id and content hash (which covers the role).
+# in time, response id and content hash (which covers the role). The file is of the lineage of
+# a conversation with which it shares a message by id or a model's response.
 ALIAS_CANDIDATES = """
     WITH fresh AS MATERIALIZED (
         SELECT s.ordinal, s.native_key, COALESCE(p.native_key, s.parent_key) AS parent_key,
@@ -66,15 +67,32 @@ ALIAS_CANDIDATES = """
           AND pa.native_key = s.parent_key
         LEFT JOIN dedup_message p ON p.id = pa.message_id
         WHERE r.message_id IS NULL AND s.sent_at IS NOT NULL
+    ),
+    known AS MATERIALIZED (
+        SELECT m.id, m.sent_at, m.api_id, v.content_hash
+        FROM dedup_message m
+        JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
+        WHERE m.user_id = %(user_id)s AND m.source = %(source)s
+          AND m.sent_at IN (SELECT sent_at FROM fresh)
+    ),
+    -- Joined apart, by hash: an export may give one time to all of its messages.
+    agreeing AS MATERIALIZED (
+        SELECT f.ordinal, k.id FROM fresh f JOIN known k USING (sent_at, api_id, content_hash)
+    ),
+    lineage AS (
+        SELECT %(conversation_id)s::uuid AS conversation_id
+        UNION
+        SELECT m.conversation_id FROM resolved r JOIN dedup_message m ON m.id = r.message_id
+        UNION
+        SELECT m.conversation_id FROM agreeing a JOIN dedup_message m USING (id)
+        WHERE m.api_id <> ''
     )
     SELECT f.ordinal, m.message_index AS earlier, f.native_key, f.parent_key, f.api_id,
            m.native_key, COALESCE(p.native_key, m.parent_key), m.api_id,
-           m.conversation_id = %(conversation_id)s
-    FROM fresh f
-    JOIN dedup_message m ON m.user_id = %(user_id)s AND m.source = %(source)s
-      AND m.sent_at = f.sent_at AND m.api_id = f.api_id
-    JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
-      AND v.content_hash = f.content_hash
+           m.conversation_id IN (SELECT conversation_id FROM lineage)
+    FROM agreeing
+    JOIN fresh f USING (ordinal)
+    JOIN dedup_message m USING (id)
     LEFT JOIN dedup_alias pa ON pa.user_id = %(user_id)s AND pa.source = %(source)s
       AND pa.native_key = m.parent_key
     LEFT JOIN dedup_message p ON p.id = pa.message_id
@@ -117,17 +135,18 @@ INSERT_ALIASES = """
     FROM inserted WHERE inserted.native_key = r.native_key
 """
 
-# Contents that a message has not had yet, at their first place in the file.
+# Contents that a message has not had yet, at their first place in the file. The OR keeps the
+# planner from an anti-join, which is quadratic while a table that has just grown is not analysed.
 INSERT_REVISIONS = """
     INSERT INTO dedup_revision (user_id, message_id, role, content, text, content_hash,
                                 hash_version, raw, raw_sha256, metadata)
     SELECT %(user_id)s, t.message_id, s.role, s.content, s.text, s.content_hash,
            %(hash_version)s, s.raw, s.raw_sha256, s.metadata
-    FROM (SELECT r.message_id, s.content_hash, min(s.ordinal) AS ordinal
+    FROM (SELECT r.message_id, s.content_hash, min(s.ordinal) AS ordinal, bool_or(r.fresh) AS fresh
           FROM staged s JOIN resolved r USING (native_key)
           GROUP BY r.message_id, s.content_hash) t
     JOIN staged s USING (ordinal)
-    WHERE NOT EXISTS (
+    WHERE t.fresh OR NOT EXISTS (
         SELECT FROM dedup_revision v WHERE v.message_id = t.message_id
           AND v.hash_version = %(hash_version)s AND v.content_hash = t.content_hash)
     ORDER BY s.ordinal
@@ -172,16 +191,13 @@ COUNT = """
 
 # New messages whose content the conversation had in another message, earlier or above.
 COUNT_COLLISIONS = """
-    WITH contents AS (
-        SELECT v.content_hash, r.fresh IS TRUE AS fresh
-        FROM dedup_message m
-        JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
-        LEFT JOIN resolved r ON r.message_id = m.id AND r.fresh
-        WHERE m.conversation_id = %(conversation_id)s
-    )
     SELECT COALESCE(sum(new - CASE WHEN old = 0 THEN 1 ELSE 0 END), 0)::integer
-    FROM (SELECT count(*) FILTER (WHERE fresh) AS new, count(*) FILTER (WHERE NOT fresh) AS old
-          FROM contents GROUP BY content_hash) c
+    FROM (SELECT count(*) FILTER (WHERE m.message_index >= %(next_index)s) AS new,
+                 count(*) FILTER (WHERE m.message_index < %(next_index)s) AS old
+          FROM dedup_message m
+          JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
+          WHERE m.conversation_id = %(conversation_id)s
+          GROUP BY v.content_hash) c
     WHERE new > 0
 """
 
@@ -220,8 +236,7 @@ IS_EARLIER = """
 def merge_staged(target: Target) -> MergeCounts:
     """Afterwards everything of the staged file is kept, each message once and in order.
 
-    Needs the conversation's lock. A concurrent merge into another conversation may bring the
-    same message first: the unique constraint then raises, and merging again is right.
+    Needs the lock of the person's archive: a concurrent merge could bring the same message.
     """
     values = {
         "user_id": target.user_id,

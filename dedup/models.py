@@ -30,10 +30,14 @@ DIGEST_BYTES = 32
 
 
 def owner() -> "models.ForeignKey[Any, Any]":
-    """The person a row belongs to; without a backward relation, since tables are large."""
+    """The person a row belongs to.
+
+    No backward relation, since tables are large, and no index: a unique one begins with it.
+    """
     return models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.DO_NOTHING,
+        db_index=False,
         related_name="+",
         db_comment="Whose it is: policies compare it with app.user_id",
     )
@@ -286,6 +290,7 @@ class Revision(models.Model):
         expression=SearchVector("text", config="english"),
         output_field=SearchVectorField(),
         db_persist=True,
+        db_comment="The words of text, for full-text search in English",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Received")
 

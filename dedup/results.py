@@ -115,7 +115,8 @@ def by_conversation(files: Iterable[FileResult]) -> list[ConversationResult]:
 
 
 def totals_of(files: Iterable[FileResult]) -> dict[str, Any]:
+    """The sums; copies of a session share messages, which count where they came first."""
     listed = list(files)
     counts = reduce(Counts.plus, (file.counts for file in listed), Counts())
-    unique = sum(found.total_unique_messages for found in by_conversation(listed))
+    unique = sum(found.watermark + 1 for found in by_conversation(listed))
     return {**counts.as_json(), "total_unique_messages": unique}

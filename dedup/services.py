@@ -1,6 +1,6 @@
 """Use cases of the archives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from dedup.importing import Report, read_into_archive
 from dedup.models import Artifact, Import
 from dedup.results import FileResult
 from dedup.tasks import read_import
+
+LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,20 @@ def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> F
             return _read_now(user_id, path, snapshot, stored_as, report)
 
 
-def preview_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
-    """What `import_path` would return; nothing is kept."""
-    with _recognised(path) as snapshot, acting_as(user_id):
-        result = _read_now(user_id, path, snapshot, "", report)
+@contextmanager
+def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
+    """Gives what answers as `import_path` would, file after file; in the end nothing is kept.
+
+    Until then the person's other imports wait.
+    """
+
+    def preview_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
+        with _recognised(path) as snapshot, acting_as(user_id):
+            return _read_now(user_id, path, snapshot, "", report)
+
+    with acting_as(user_id):
+        yield preview_path
         transaction.set_rollback(True)
-        return result
 
 
 def keep_upload(*, user_id: UUID, upload: IO[bytes], name: str) -> KeptUpload:
@@ -59,7 +69,7 @@ def keep_upload(*, user_id: UUID, upload: IO[bytes], name: str) -> KeptUpload:
     with snapshot_of_stream(upload) as snapshot:
         _recognise(snapshot, name)
         stored_as = keep_bytes(user_id, snapshot)
-        return KeptUpload(name, snapshot.sha256, snapshot.size, stored_as)
+        return KeptUpload(_storable_name(name), snapshot.sha256, snapshot.size, stored_as)
 
 
 def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
@@ -77,7 +87,7 @@ def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
 @contextmanager
 def _recognised(path: Path) -> Iterator[Snapshot]:
     with snapshot_of_path(path) as snapshot:
-        _recognise(snapshot, str(path))
+        _recognise(snapshot, _name_of(path))
         yield snapshot
 
 
@@ -86,13 +96,23 @@ def _recognise(snapshot: Snapshot, name: str) -> None:
     snapshot.file.seek(0)
 
 
+def _name_of(path: Path) -> str:
+    """Absolute, since the folders above say which session a sub-agent's note belongs to."""
+    return _storable_name(str(path.absolute()))
+
+
+def _storable_name(name: str) -> str:
+    # A name need not be Unicode; of a long one the end says more.
+    return name.replace("\x00", "").encode(errors="replace").decode()[-LONGEST_NAME:]
+
+
 def _read_now(
     user_id: UUID, path: Path, snapshot: Snapshot, stored_as: str, report: Report | None
 ) -> FileResult:
     row = Import.objects.create(
         user_id=user_id,
         artifact=_artifact(user_id, snapshot.sha256, snapshot.size, stored_as),
-        name=str(path),
+        name=_name_of(path),
         status=ImportStatus.RUNNING,
         attempts=1,
     )

@@ -12,7 +12,7 @@ from django.db.models import Count, Max, Min
 
 from common.tenancy import acting_as
 from dedup.artifacts import open_bytes
-from dedup.errors import MissingArtifactError
+from dedup.errors import MissingArtifactError, UnknownFormatError
 from dedup.formats import detect
 from dedup.formats.contract import HEAD_BYTES, Parser
 from dedup.models import Conversation, Import, Message
@@ -43,25 +43,32 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One place of a file as the database has it."""
+    """One place of a file as the database has it.
+
+    `is_first` says that the revision was made of this record, not of one that means the same.
+    """
 
     ordinal: int
     raw: bytes
+    raw_sha256: bytes
     unreadable: bool
     revision: UUID | None
+    is_first: bool
     native_keys: list[str] | None
     role: str | None
-    content: Any
     text: str | None
     content_hash: bytes | None
+    content: Any
+    metadata: Any
 
 
 REBUILD = """
-    SELECT o.ordinal, COALESCE(d.raw, v.raw) AS raw, o.unreadable, v.id,
+    SELECT o.ordinal, COALESCE(d.raw, v.raw, ''), COALESCE(d.sha256, v.raw_sha256, ''),
+           o.unreadable, o.revision_id, o.record_id IS NULL,
            CASE WHEN m.id IS NOT NULL THEN
                ARRAY[m.native_key] || ARRAY(SELECT a.native_key FROM dedup_alias a
                                             WHERE a.message_id = m.id) END,
-           v.role, v.content, v.text, v.content_hash
+           v.role, v.text, v.content_hash, v.content, v.metadata
     FROM dedup_observation o
     LEFT JOIN dedup_record d ON d.id = o.record_id
     LEFT JOIN dedup_revision v ON v.id = o.revision_id
@@ -83,10 +90,10 @@ def rebuilt(row: Import) -> Iterator[Observed]:
     for first in range(0, row.records, ROWS_AT_ONCE):
         with connection.cursor() as cursor:
             cursor.execute(REBUILD, [row.pk, first, first + ROWS_AT_ONCE])
-            for ordinal, raw, unreadable, revision, keys, role, content, *rest in cursor.fetchall():
+            for *place, content, metadata in cursor.fetchall():
                 # Django leaves jsonb of plain cursors as text.
-                blocks = None if content is None else json.loads(content)
-                yield Observed(ordinal, raw, unreadable, revision, keys, role, blocks, *rest)
+                place += [json.loads(content or "null"), json.loads(metadata or "null")]
+                yield Observed(*place)
 
 
 def verify_import(user_id: UUID, row: Import) -> list[Mismatch]:
@@ -100,9 +107,13 @@ def verify_import(user_id: UUID, row: Import) -> list[Mismatch]:
 
 
 def _compare_rebuilt(row: Import) -> Iterator[Mismatch]:
-    digest, count, parse = hashlib.sha256(), 0, None
+    digest, count = hashlib.sha256(), 0
+    try:
+        parse = detect(_head(row), row.name).parser()
+    except UnknownFormatError:
+        yield Mismatch(row.name, row.pk, "the rebuilt file is in no known format")
+        return
     for place in rebuilt(row):
-        parse = parse or detect(place.raw[:HEAD_BYTES], row.name).parser()
         digest.update(place.raw)
         if place.ordinal != count:
             yield Mismatch(row.name, row.pk, "a record is missing", count)
@@ -115,6 +126,15 @@ def _compare_rebuilt(row: Import) -> Iterator[Mismatch]:
         yield Mismatch(row.name, row.pk, "the rebuilt file differs from the imported one")
 
 
+def _head(row: Import) -> bytes:
+    head = b""
+    for place in rebuilt(row):
+        head += place.raw[:HEAD_BYTES]
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES]
+
+
 def _compare_record(row: Import, place: Observed, parse: Parser) -> Iterator[Mismatch]:
     read = stored_record(parse, place.raw)
     expected = read.message
@@ -122,6 +142,8 @@ def _compare_record(row: Import, place: Observed, parse: Parser) -> Iterator[Mis
     def differs(what: str) -> Mismatch:
         return Mismatch(row.name, row.pk, what, place.ordinal, place.revision)
 
+    if read.raw_sha256 != place.raw_sha256:
+        yield differs("the bytes are not those of the record")
     if read.unreadable != place.unreadable or (expected is None) != (place.revision is None):
         yield differs("the record reads differently than when it was imported")
     elif expected:
@@ -129,10 +151,11 @@ def _compare_record(row: Import, place: Observed, parse: Parser) -> Iterator[Mis
             yield differs("the message has another id than the record")
         if place.content_hash != expected.content_hash:
             yield differs("the content hash is not that of the record")
-        if (place.role, place.content, place.text) != (
+        if place.is_first and (place.role, place.content, place.text, place.metadata) != (
             str(expected.parsed.role),
             expected.content,
             expected.text,
+            expected.metadata,
         ):
             yield differs("the stored content is not that of the record")
 

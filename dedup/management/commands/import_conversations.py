@@ -1,6 +1,7 @@
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from dedup.doors import add_owner_argument, owner_of
 from dedup.errors import UnknownFormatError
 from dedup.exports import exports_below
 from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
-from dedup.services import import_path, preview_path
+from dedup.services import import_path, preview
 
 INTERRUPTED = 130
 
@@ -37,13 +38,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         files = list(_files(options["paths"]))
         owner = owner_of(options["owner"])
-        read = preview_path if options["dry_run"] else import_path
-        run = Run(owner.pk, read)
-        try:
-            run.read_all(files)
-        except KeyboardInterrupt:
-            # The file that was being read is rolled back; those before it are whole.
-            run.interrupted = True
+        reading = preview(user_id=owner.pk) if options["dry_run"] else nullcontext(import_path)
+        with reading as read:
+            run = Run(owner.pk, read)
+            try:
+                run.read_all(files)
+            except KeyboardInterrupt:
+                # The file that was being read is rolled back; those before it are whole.
+                run.interrupted = True
         if options["json"]:
             self.stdout.write(json.dumps(run.as_json(), indent=2))
         else:
@@ -84,13 +86,16 @@ class Run:
 
     def read_all(self, files: list[tuple[Path, bool]]) -> None:
         total = sum(path.stat().st_size for path, _ in files if path.exists())
+        console = Console(stderr=True)
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            # In a log file it would leave an empty line.
+            disable=not console.is_terminal,
         ) as bar:
             task = bar.add_task("", total=total)
             done = 0
@@ -127,10 +132,10 @@ class Run:
 def _files(paths: list[Path]) -> Iterator[tuple[Path, bool]]:
     """Each export below the paths once, and whether it was named itself."""
     seen: set[Path] = set()
-    for path in paths:
+    for path in [path.expanduser() for path in paths]:
         if not path.exists():
             raise CommandError(f"{path} does not exist.")
-        for found in exports_below(path.expanduser()):
+        for found in exports_below(path):
             real = found.resolve()
             if real not in seen:
                 seen.add(real)
