@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ from dedup.formats.contract import HEAD_BYTES, Block, Header, ParsedMessage, Par
 
 # A longer line is kept in pieces, none of which parses; no transcript comes near it.
 LONGEST_LINE = 128 << 20
+
+ROWS_BEFORE_FOLDER = 50
 
 SESSION_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 AGENT_NOTE_NAME = re.compile(r"(?P<agent>agent-[\w-]+)\.meta\.json")
@@ -73,11 +76,14 @@ class ClaudeCodeTranscript:
     def header(self, file: IO[bytes], name: str) -> Header | None:
         """By the file's name where that is a session's id, else by the first row that has one."""
         stem = PurePath(name).stem
-        row = next((row for row in _rows(file) if _native_id(row.get("sessionId"))), None)
+        rows = _rows(file)
+        row = next((row for row in rows if _native_id(row.get("sessionId"))), None)
         if row is None:
             return Header(_clean(stem, 200))
         session = str(row["sessionId"])
-        project = _clean(row.get("cwd"), 1000)
+        # Rows that only administer the session, often the first, do not name its folder.
+        folders = (row.get("cwd") for row in chain([row], islice(rows, ROWS_BEFORE_FOLDER)))
+        project = _clean(next(filter(None, folders), None), 1000)
         if agent := _native_id(row.get("agentId")):
             return Header(f"{session}/agent-{agent}", parent_key=session, project=project)
         return Header(stem if SESSION_NAME.fullmatch(stem) else session, project=project)

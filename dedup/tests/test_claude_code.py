@@ -107,6 +107,15 @@ def test_the_conversation_is_named_by_the_file_where_that_is_a_session_id() -> N
     assert header_of("copy of a session.jsonl", row) == Header(SESSION, project="/home/robin/pies")
 
 
+def test_the_folder_is_named_by_a_later_row_than_the_session() -> None:
+    administers = {"type": "queue-operation", "sessionId": SESSION}
+    speaks = prompt("m0", "Hello", cwd="/home/robin/pies")
+
+    assert header_of("copy.jsonl", administers, speaks) == Header(
+        SESSION, project="/home/robin/pies"
+    )
+
+
 def test_a_sub_agents_transcript_belongs_to_its_session() -> None:
     row = prompt("m0", "Look it up", agentId="a1b2", isSidechain=True)
 

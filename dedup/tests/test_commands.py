@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import DataError
 
 from accounts.models import User
 from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
+from dedup.management.commands import import_conversations
 from dedup.models import Import, Message
+from dedup.services import import_path
 from dedup.tests.factories import (
     OTHER_SESSION,
     SAMPLES,
@@ -75,6 +78,37 @@ def figures(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 # --- import_conversations -----------------------------------------------------------------------
+
+
+def test_what_the_database_refuses_ends_one_file_and_not_the_run(
+    owner: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bad", "good"):
+        transcript(tmp_path, [prompt(name, name)], name)
+
+    def refuse_bad(*, path: Path, **rest: Any) -> Any:
+        if path.name == "bad.jsonl":
+            raise DataError("out of range")
+        return import_path(path=path, **rest)
+
+    monkeypatch.setattr(import_conversations, "import_path", refuse_bad)
+    code, report = import_json(owner, tmp_path)
+
+    assert code == 1
+    assert [Path(file["path"]).name for file in report["files"]] == ["good.jsonl"]
+    assert [Path(entry["path"]).name for entry in report["errors"]] == ["bad.jsonl"]
+
+
+def test_a_folder_that_cannot_be_listed_is_said(
+    owner: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(CommandError, match="cannot be read: Permission denied"):
+        run("import_conversations", tmp_path, owner=owner.username)
 
 
 def test_a_folder_is_imported_with_all_that_is_below_it(owner: User) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connections
 from django.test import AsyncClient
 
 from accounts.models import User
@@ -90,6 +91,7 @@ def test_progress_comes_while_it_is_read(
         reporter(import_id, 300)(7, 100)
         time.sleep(0.3)
         run_import(import_id, ada.pk)
+        connections.close_all()
 
     worker = threading.Thread(target=work)
     worker.start()

@@ -1,4 +1,5 @@
 import json
+import logging
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,6 +19,8 @@ from dedup.errors import UnknownFormatError
 from dedup.exports import exports_below
 from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
 from dedup.services import import_path, preview
+
+logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 
@@ -36,7 +40,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        files = list(_files(options["paths"]))
+        try:
+            files = list(_files(options["paths"]))
+        except DomainError as error:
+            raise CommandError(error.detail) from error
         owner = owner_of(options["owner"])
         reading = preview(user_id=owner.pk) if options["dry_run"] else nullcontext(import_path)
         with reading as read:
@@ -53,7 +60,8 @@ class Command(BaseCommand):
         for path, reason in run.errors:
             self.stderr.write(self.style.ERROR(f"{path}: {reason}"))
         if run.interrupted:
-            self.stderr.write("Interrupted: what is listed is kept, the rest was not begun.")
+            kept = "nothing was kept" if options["dry_run"] else "what is listed is kept"
+            self.stderr.write(f"Interrupted: {kept}, the rest was not begun.")
             raise SystemExit(INTERRUPTED)
         if run.errors:
             raise SystemExit(1)
@@ -85,7 +93,7 @@ class Run:
         self.interrupted = False
 
     def read_all(self, files: list[tuple[Path, bool]]) -> None:
-        total = sum(path.stat().st_size for path, _ in files if path.exists())
+        total = sum(_size(path) for path, _ in files)
         console = Console(stderr=True)
         with Progress(
             TextColumn("{task.description}"),
@@ -106,7 +114,7 @@ class Run:
                     bar.update(task, completed=before + size)
 
                 self._read_one(path, report, named=named)
-                done += path.stat().st_size if path.exists() else 0
+                done += _size(path)
                 bar.update(task, completed=done)
 
     def _read_one(self, path: Path, report: Callable[[int, int], None], *, named: bool) -> None:
@@ -117,6 +125,10 @@ class Run:
             (self.errors if named else self.skipped).append((path, error.detail))
         except DomainError as error:
             self.errors.append((path, error.detail))
+        except DatabaseError:
+            # The file is rolled back; the others may well be read.
+            logger.exception("importing %s", path)
+            self.errors.append((path, "The database refused it: the log has its reason."))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -140,6 +152,14 @@ def _files(paths: list[Path]) -> Iterator[tuple[Path, bool]]:
             if real not in seen:
                 seen.add(real)
                 yield found, found == path
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 for a file that has gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _line(conversation: ConversationResult) -> str:
