@@ -46,6 +46,7 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	-git ls-files '*.py' | xargs $(BIN)/django-upgrade --target-version 5.2
 	-$(BIN)/djlint --reformat --quiet .
 
 schema: install

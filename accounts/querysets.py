@@ -1,11 +1,12 @@
 """Filters of the accounts' models that read as English."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.contrib.auth.base_user import BaseUserManager
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Lower, Now
 
 from accounts.choices import OPERATOR_ROLES, AccountStatus
 
@@ -20,6 +21,10 @@ class UserQuerySet(QuerySet["User"]):
     def operators(self) -> "UserQuerySet":
         """Those who may use the admin, the first one made first."""
         return self.filter(role__in=OPERATOR_ROLES).order_by("id")
+
+    def named(self, username: str) -> "UserQuerySet":
+        """The one of that name, in any case; through the unique index on lower case."""
+        return self.alias(lower=Lower("username")).filter(lower=username.lower())
 
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]  # the plugin cannot see through from_queryset
@@ -39,3 +44,6 @@ class PersonalAccessTokenQuerySet(QuerySet["PersonalAccessToken"]):
 class RecordedAnswerQuerySet(QuerySet["RecordedAnswer"]):
     def visible_to(self, user_id: UUID) -> "RecordedAnswerQuerySet":
         return self.filter(user_id=user_id)
+
+    def older_than(self, age: timedelta) -> "RecordedAnswerQuerySet":
+        return self.filter(created_at__lt=Now() - age)

@@ -50,7 +50,7 @@ def first_operator() -> User | None:
 def find_user(username: str) -> User:
     """The user of that name, in any case. Raises UnknownUserError."""
     with as_operator("find a user by name"):
-        user: User | None = User.objects.filter(username__iexact=username).first()
+        user: User | None = User.objects.named(username).first()
     if user is None:
         raise UnknownUserError(f"There is no user called {username}.")
     return user

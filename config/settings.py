@@ -150,6 +150,11 @@ CELERY_BEAT_SCHEDULER = "config.beat:LivingScheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(LOCAL_DIR / "beat-schedule")
 SWEEP_SECONDS = 30
 CELERY_BEAT_SCHEDULE = {
+    "forget-recorded-answers": {
+        "task": "accounts.tasks.forget_recorded_answers",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "requeue-stalled-imports": {
         "task": "dedup.tasks.requeue_stalled_imports",
         "schedule": SWEEP_SECONDS,
