@@ -16,6 +16,16 @@ def lock(*names: str) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
 
 
+def try_share(name: str) -> bool:
+    """Hold the named lock together with other sharers until the open transaction ends.
+
+    False if somebody has it alone, with `lock` or `try_lock`.
+    """
+    with connections[tenancy.current_alias()].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", [name])
+        return bool(cursor.fetchone()[0])
+
+
 def try_lock(name: str) -> bool:
     """Hold the named lock until the open transaction ends; False if another one holds it."""
     with connections[tenancy.current_alias()].cursor() as cursor:

@@ -6,7 +6,7 @@ has none, in its parent. The beginnings of two sessions have no parents: they ar
 the rest shows that the sessions are. Equal content alone is never enough.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -29,15 +29,39 @@ class Candidate:
 def resolve_aliases(candidates: Iterable[Candidate]) -> dict[str, str]:
     """New id to the id of the earlier message that it is; ids that are new stay away.
 
-    The candidates come in the order of their rows, since a parent's alias decides about its
-    children.
+    Of several earlier messages the first counts. No value is a key: an alias of an alias is
+    named after the message itself.
     """
-    canonical: dict[str, str] = {}
+    earlier: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if candidate.native_key not in canonical and _is_same(candidate, canonical):
-            earlier = candidate.earlier_key
-            canonical[candidate.native_key] = canonical.get(earlier, earlier)
-    return canonical
+        earlier.setdefault(candidate.native_key, []).append(candidate)
+    canonical: dict[str, str] = {}
+    for key in _parents_first(earlier):
+        same = next((found for found in earlier[key] if _is_same(found, canonical)), None)
+        if same:
+            canonical[key] = canonical.get(same.earlier_key, same.earlier_key)
+    return {key: _end_of(key, canonical) for key in canonical}
+
+
+def _parents_first(earlier: dict[str, list[Candidate]]) -> Iterator[str]:
+    """The ids in their order, but a parent before its children: its alias decides about them."""
+    done: set[str] = set()
+    for first in earlier:
+        lineage = []
+        key = first
+        while key in earlier and key not in done:
+            done.add(key)
+            lineage.append(key)
+            key = earlier[key][0].parent_key
+        yield from reversed(lineage)
+
+
+def _end_of(key: str, canonical: dict[str, str]) -> str:
+    seen = {key}
+    while (following := canonical.get(key)) and following not in seen:
+        seen.add(following)
+        key = following
+    return key
 
 
 def _is_same(candidate: Candidate, canonical: dict[str, str]) -> bool:

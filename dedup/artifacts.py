@@ -14,7 +14,12 @@ from uuid import UUID
 from django.core.files import File
 from django.core.files.storage import default_storage
 
-from dedup.errors import FileChangedError, MissingArtifactError, UnreadableFileError
+from dedup.errors import (
+    DamagedArtifactError,
+    FileChangedError,
+    MissingArtifactError,
+    UnreadableFileError,
+)
 from dedup.models import Artifact
 
 CHUNK_BYTES = 1 << 20
@@ -76,13 +81,25 @@ def keep_bytes(user_id: UUID, snapshot: Snapshot) -> str:
     The name says the content, so that keeping the same bytes twice, or in parallel, is harmless.
     """
     name = f"artifacts/{user_id}/{snapshot.sha256.hex()[:2]}/{snapshot.sha256.hex()}"
-    if not _holds(name, snapshot.size):
+    if not _holds(name, snapshot):
         snapshot.file.seek(0)
-        # Another process may keep the same bytes at this moment: the storage then chooses
-        # another name for ours, which is as good.
+        # What has the name is damaged, or another process keeps the same bytes at this moment:
+        # the storage then chooses another name for ours.
         name = default_storage.save(name, File(snapshot.file))
+        _make_durable(name)
     snapshot.file.seek(0)
     return name
+
+
+@contextmanager
+def snapshot_of_artifact(artifact: Artifact) -> Iterator[Snapshot]:
+    """A copy of the kept bytes. Raises MissingArtifactError and DamagedArtifactError."""
+    with open_bytes(artifact) as kept, snapshot_of_stream(kept) as snapshot:
+        if snapshot.sha256 != bytes(artifact.sha256):
+            raise DamagedArtifactError(
+                f"The stored bytes {artifact.stored_as} are damaged; import the file again."
+            )
+        yield snapshot
 
 
 def open_bytes(artifact: Artifact) -> IO[bytes]:
@@ -95,5 +112,22 @@ def open_bytes(artifact: Artifact) -> IO[bytes]:
         ) from error
 
 
-def _holds(name: str, size: int) -> bool:
-    return default_storage.exists(name) and default_storage.size(name) == size
+def _holds(name: str, snapshot: Snapshot) -> bool:
+    if not default_storage.exists(name) or default_storage.size(name) != snapshot.size:
+        return False
+    with default_storage.open(name, "rb") as kept:
+        return hashlib.file_digest(kept, "sha256").digest() == snapshot.sha256
+
+
+def _make_durable(name: str) -> None:
+    """A row is about to say that the bytes are kept: a power cut must not prove it wrong."""
+    try:
+        path = default_storage.path(name)
+    except NotImplementedError:
+        # An object store answers only when it has them.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

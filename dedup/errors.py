@@ -17,6 +17,16 @@ class UnreadableFileError(InvalidInputError):
     title = "The file cannot be read"
 
 
+class ArchiveBusyError(ConflictError):
+    code = "archive_busy"
+    title = "The archive is being worked on"
+
+
+class DamagedArtifactError(ConflictError):
+    code = "damaged_artifact"
+    title = "The stored bytes of the file are not those that came"
+
+
 class MissingArtifactError(ConflictError):
     code = "missing_artifact"
     title = "The stored bytes of the file are gone"

@@ -6,16 +6,18 @@ behind, neither rows nor locks, and the import's row is found unfinished by the 
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import IO
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Max
 from django.db.models.functions import Now
 
 from common.errors import DomainError
-from common.locks import lock, try_lock
+from common.locks import lock, try_lock, try_share
 from common.tenancy import acting_as
-from dedup.artifacts import open_bytes
+from dedup.artifacts import Snapshot, snapshot_of_artifact
 from dedup.choices import ImportStatus, Operation, Source
 from dedup.formats import detect
 from dedup.formats.contract import HEAD_BYTES, Header
@@ -32,7 +34,7 @@ from dedup.progress import reporter
 from dedup.records import stored_record
 from dedup.staging import stage
 
-# An import that ends its worker this often is broken itself.
+# An import that is begun this often and never ends is broken itself.
 MOST_ATTEMPTS = 5
 
 Report = Callable[[int, int], None]
@@ -41,44 +43,71 @@ Report = Callable[[int, int], None]
 def run_import(import_id: UUID, user_id: UUID) -> None:
     """Afterwards the import is completed or failed, or another worker has it, or it is gone.
 
-    A DomainError ends it as failed with its code; anything else leaves it to be tried again.
+    A DomainError ends it as failed with its code; anything else leaves it to be tried again,
+    until it has been begun MOST_ATTEMPTS times.
     """
-    with acting_as(user_id):
-        claimed = Import.objects.claim(import_id)
-    if not claimed:
+    if not _claim(import_id, user_id):
         return
     try:
         with acting_as(user_id):
-            if not try_lock(f"import:{import_id}"):
+            if not (join_archive(user_id) and try_lock(f"import:{import_id}")):
                 return
             # Since the claim another worker may have read it and given the lock back.
-            row = (
-                Import.objects.unfinished().select_related("artifact").filter(pk=import_id).first()
-            )
+            rows = Import.objects.unfinished().select_related("artifact")
+            row = rows.filter(pk=import_id).first()
             if row:
-                report = reporter(row.pk, row.artifact.size)
-                read_into_archive(row, lambda: open_bytes(row.artifact), report)
+                kept = snapshot_of_artifact(row.artifact)
+                read_into_archive(row, kept, reporter(row.pk, row.artifact.size))
     except DomainError as error:
         with acting_as(user_id):
             Import.objects.filter(pk=import_id).fail(error.code, error.detail)
 
 
+def _claim(import_id: UUID, user_id: UUID) -> bool:
+    """Count one more attempt, in a transaction of its own, so that it survives the worker.
+
+    False if somebody else is at it, if it is finished or gone, or if it was begun too often.
+    """
+    with acting_as(user_id):
+        if not (join_archive(user_id) and try_lock(f"import:{import_id}")):
+            return False
+        row = Import.objects.unfinished().filter(pk=import_id).first()
+        if row and row.attempts >= MOST_ATTEMPTS:
+            detail = f"It was begun {row.attempts} times and never came to an end."
+            Import.objects.filter(pk=import_id).fail("gave_up", detail)
+            return False
+        return Import.objects.claim(import_id)
+
+
+def join_archive(user_id: UUID) -> bool:
+    """Take part in the person's archive until the transaction ends, however long it takes.
+
+    False while a dry run has the archive to itself.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+    return try_share(f"archive-use:{user_id}")
+
+
 def read_into_archive(
-    row: Import, open_file: Callable[[], IO[bytes]], report: Report | None = None
+    row: Import, kept: AbstractContextManager[Snapshot], report: Report | None = None
 ) -> None:
     """Afterwards the import is completed: what is in its file is kept, in the open transaction.
 
-    Raises UnknownFormatError and MissingArtifactError.
+    Needs `join_archive`. Raises UnknownFormatError, MissingArtifactError, DamagedArtifactError.
     """
     started = time.perf_counter()
     # The same bytes by several importers: the first reads them, the rest find them read.
     lock(f"artifact:{row.artifact_id}")
     original = Import.objects.completed().filter(artifact=row.artifact_id, original=None).first()
-    if original:
-        _repeat(row, original)
+    if original is None:
+        with kept as snapshot:
+            _read(row, snapshot.file, report or _unheard, started)
     else:
-        with open_file() as file:
-            _read(row, file, report or _unheard, started)
+        _repeat(row, original)
+        if row.name != original.name:
+            with kept as snapshot:
+                _name_another(row, snapshot.file, started)
     row.status = ImportStatus.COMPLETED
     row.processing_time_ms = _milliseconds_since(started)
     row.touched_at = row.finished_at = Now()
@@ -93,6 +122,20 @@ def _repeat(row: Import, original: Import) -> None:
     row.records = original.records
     row.messages_in_export = row.duplicates_filtered = original.messages_in_export
     row.unreadable_records = original.unreadable_records
+    row.last_sent_at = original.last_sent_at
+
+
+def _name_another(row: Import, file: IO[bytes], started: float) -> None:
+    """Notes on two sub-agents may have equal bytes: where they lie says which one is meant."""
+    kind = detect(file.read(HEAD_BYTES), row.name)
+    file.seek(0)
+    header = kind.header(file, row.name)
+    if header is None or not header.title:
+        return
+    lock(f"archive:{row.user_id}")
+    if not Conversation.objects.filter(native_key=header.key, title=header.title).exists():
+        conversation = _conversation(row.user_id, Source(row.source), header, "")
+        _account(row, conversation, _milliseconds_since(started))
 
 
 def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
@@ -118,6 +161,7 @@ def _read(row: Import, file: IO[bytes], report: Report, started: float) -> None:
     row.revisions = counts.revisions
     row.content_collisions = counts.collisions
     row.unreadable_records = counts.unreadable
+    row.last_sent_at = counts.last_sent_at
     if conversation:
         _account(row, conversation, _milliseconds_since(started))
 

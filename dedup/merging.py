@@ -5,6 +5,8 @@ other content a revision; (2) an alias (`dedup.aliases`). Watermark and hashes a
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,9 @@ from django.db import connection
 from dedup.aliases import Candidate, resolve_aliases
 from dedup.hashing import HASH_VERSION
 from dedup.ordering import merged_order
+
+# Rows of one file with equal time, response id and content that may be copies of one another.
+MOST_ALIKE = 20
 
 # A message of the file, and its position if it has one.
 Shown = tuple[UUID, int | None]
@@ -39,6 +44,7 @@ class MergeCounts:
     revisions: int
     collisions: int
     unreadable: int
+    last_sent_at: datetime | None
 
 
 # One row for each id in the file, with the message that has it, directly or as an alias.
@@ -59,15 +65,18 @@ RESOLVE = """
 # in time, response id and content hash (which covers the role). The file is of the lineage of
 # a conversation with which it shares a message by id or a model's response.
 ALIAS_CANDIDATES = """
-    WITH fresh AS MATERIALIZED (
+    WITH unknown AS (
         SELECT s.ordinal, s.native_key, COALESCE(p.native_key, s.parent_key) AS parent_key,
-               s.api_id, s.sent_at, s.content_hash
+               s.api_id, s.sent_at, s.content_hash,
+               count(*) OVER (PARTITION BY s.sent_at, s.api_id, s.content_hash) AS alike
         FROM resolved r JOIN staged s USING (ordinal)
         LEFT JOIN dedup_alias pa ON pa.user_id = %(user_id)s AND pa.source = %(source)s
           AND pa.native_key = s.parent_key
         LEFT JOIN dedup_message p ON p.id = pa.message_id
         WHERE r.message_id IS NULL AND s.sent_at IS NOT NULL
     ),
+    -- So many that agree are no copies of one message; to compare them all would be quadratic.
+    fresh AS MATERIALIZED (SELECT * FROM unknown WHERE alike <= %(most_alike)s),
     known AS MATERIALIZED (
         SELECT m.id, m.sent_at, m.api_id, v.content_hash
         FROM dedup_message m
@@ -185,7 +194,7 @@ INSERT_OBSERVATIONS = """
 
 COUNT = """
     SELECT count(*), count(s.native_key), count(*) FILTER (WHERE s.unreadable),
-           (SELECT count(*) FROM resolved WHERE fresh)
+           (SELECT count(*) FROM resolved WHERE fresh), max(s.sent_at)
     FROM staged s
 """
 
@@ -226,6 +235,10 @@ PLACED = """
     SELECT message_id FROM dedup_placement WHERE segment_id = %(segment_id)s ORDER BY position
 """
 
+SENT = """
+    SELECT id, sent_at FROM dedup_message WHERE id = ANY(%(messages)s) AND sent_at IS NOT NULL
+"""
+
 IS_EARLIER = """
     SELECT (SELECT min(m.sent_at) FROM dedup_message m WHERE m.id = ANY(%(messages)s))
          < (SELECT min(m.sent_at) FROM dedup_placement p JOIN dedup_message m ON m.id = p.message_id
@@ -244,6 +257,7 @@ def merge_staged(target: Target) -> MergeCounts:
         "source": target.source,
         "conversation_id": target.conversation_id,
         "hash_version": HASH_VERSION,
+        "most_alike": MOST_ALIKE,
     }
     _run(RESOLVE, values)
     aliases = _find_aliases(values)
@@ -275,7 +289,7 @@ def _next_index(conversation_id: UUID) -> int:
 
 
 def _count(values: dict[str, Any], revisions: int) -> MergeCounts:
-    ((records, messages, unreadable, new),) = _rows(COUNT, values)
+    ((records, messages, unreadable, new, last_sent_at),) = _rows(COUNT, values)
     collisions = 0
     if new:
         ((collisions,),) = _rows(COUNT_COLLISIONS, values)
@@ -288,6 +302,7 @@ def _count(values: dict[str, Any], revisions: int) -> MergeCounts:
         revisions=revisions - new,
         collisions=collisions,
         unreadable=unreadable,
+        last_sent_at=last_sent_at,
     )
 
 
@@ -297,26 +312,44 @@ def _place(user_id: UUID, conversation_id: UUID) -> None:
     values: dict[str, Any] = {"user_id": user_id, "segment_id": segment_id}
     shown = _rows(SHOWN, values)
     new = [message for message, position in shown if position is None]
-    if not new:
-        return
     ((end,),) = _rows(
         "SELECT COALESCE(max(position) + 1, 0) FROM dedup_placement"
         " WHERE segment_id = %(segment_id)s",
         values,
     )
     order = None if _continues(shown, end) else _new_order(shown, new, values)
-    _run(PLACE, values | {"messages": new, "first": end})
+    if new:
+        _run(PLACE, values | {"messages": new, "first": end})
     if order:
         _run(MOVE, values | {"messages": order})
 
 
-def _new_order(shown: list[Shown], new: list[UUID], values: dict[str, Any]) -> list[UUID]:
-    """The whole segment's order where a file puts messages between or before placed ones."""
+def _new_order(shown: list[Shown], new: list[UUID], values: dict[str, Any]) -> list[UUID] | None:
+    """The whole segment's order where a file puts messages elsewhere than at its end.
+
+    Where the file and the placements contradict each other, parts may have come before the
+    whole: of the two orders the one that goes back in time less often is right, and what is
+    placed if they do so alike. None where nothing moves.
+    """
+    positions = [position for _, position in shown if position is not None]
+    agree = positions == sorted(positions)
+    if agree and not new:
+        return None
     placed = [message for (message,) in _rows(PLACED, values)]
-    apart = len(new) == len(shown)
-    if apart and _rows(IS_EARLIER, values | {"messages": new}) == [(True,)]:
+    if not positions and _rows(IS_EARLIER, values | {"messages": new}) == [(True,)]:
         return new + placed
-    return merged_order(placed, [message for message, _ in shown])
+    order = [message for message, _ in shown]
+    kept = merged_order(placed, order)
+    if agree:
+        return kept
+    sent = dict(_rows(SENT, {"messages": kept}))
+    return min(kept, merged_order(order, placed), key=lambda ids: _steps_back(ids, sent))
+
+
+def _steps_back(order: list[UUID], sent: dict[UUID, datetime]) -> int:
+    """How often the time goes back from one message to the next."""
+    times = [sent[message] for message in order if message in sent]
+    return sum(later < earlier for earlier, later in pairwise(times))
 
 
 def _continues(shown: list[Shown], end: int) -> bool:

@@ -129,6 +129,9 @@ class Import(models.Model):
     unreadable_records = models.PositiveIntegerField(
         default=0, db_comment="Kept as raw bytes because they could not be parsed"
     )
+    last_sent_at = models.DateTimeField(
+        null=True, editable=False, db_comment="Time of the latest message in the file"
+    )
     processing_time_ms = models.PositiveIntegerField(default=0, db_comment="Reading and merging")
     error_code = models.CharField(max_length=50, blank=True, db_comment="Public code of a failure")
     error_detail = models.TextField(blank=True, db_comment="What went wrong, for people")
@@ -269,7 +272,10 @@ class Message(models.Model):
 
 
 class Revision(models.Model):
-    """What a message said, once for each different content. Immutable; the last one counts."""
+    """What a message said, once for each different content. Immutable.
+
+    Of several the one counts that stands in the export which goes furthest.
+    """
 
     id = Uuid7Field()
     user = owner_of_rows()

@@ -43,7 +43,11 @@ def reporter(import_id: UUID, bytes_total: int) -> Callable[[int, int], None]:
 
 
 def progress_of(import_id: UUID) -> Progress | None:
-    state = redis_client().get(_key(import_id))
+    try:
+        state = redis_client().get(_key(import_id))
+    except RedisError:
+        # Its state is in its row; how far it is, nobody can say at the moment.
+        return None
     return Progress(**json.loads(str(state))) if state else None
 
 

@@ -78,10 +78,10 @@ class FileResult:
     @classmethod
     def of(cls, row: Import) -> Self:
         counts = Counts(*(getattr(row, entry.name) for entry in fields(Counts)))
+        conversations = Conversation.objects.select_related("watermark")
         conversation = (
-            Conversation.objects.select_related("watermark")
-            .filter(log__import_row=row.original_id or row.pk)
-            .first()
+            conversations.filter(log__import_row=row.pk).first()
+            or conversations.filter(log__import_row=row.original_id).first()
         )
         return cls(
             path=row.name,

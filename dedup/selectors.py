@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Max
 
-from dedup.models import Message, Revision
+from common.errors import InvalidInputError
+from dedup.models import Message, Observation, Revision
 
 # What the search function puts around a found word; neither can occur in typed text.
 START, STOP = "\x02", "\x03"
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,14 @@ def search_messages(
 ) -> list[SearchHit]:
     """The best hits first, as the acting person; `after` is rank and id of the last one had.
 
-    Rank is PostgreSQL's cover density, rank/(rank+1), between 0 and 1.
+    Rank is PostgreSQL's cover density, rank/(rank+1), between 0 and 1. Raises InvalidInputError
+    for a search that would have to look at everything.
     """
     rank, after_id = after or (None, None)
     with connection.cursor() as cursor:
+        cursor.execute("SELECT querytree(websearch_to_tsquery('english', %s))", [filters.words])
+        if cursor.fetchone() == ("T",):
+            raise InvalidInputError("Give a word to look for: to leave words out is not enough.")
         cursor.execute(
             "SELECT * FROM dedup_search(%s, %s, %s, %s, %s, %s, %s::real, %s, %s)",
             [
@@ -69,14 +77,32 @@ def search_messages(
 
 
 def latest_revisions(message_ids: Iterable[UUID]) -> dict[UUID, Revision]:
-    """For each message what it says at last."""
+    """For each message what it says in the export that goes furthest.
+
+    An older backup that is imported later does not bring back what was said before.
+    """
+    rows = Revision.objects.filter(message__in=list(message_ids)).defer("raw", "search")
+    latest: dict[UUID, Revision] = {}
+    revised: dict[UUID, list[Revision]] = {}
+    for row in rows.order_by("id"):
+        if before := latest.get(row.message_id):
+            revised.setdefault(row.message_id, [before]).append(row)
+        latest[row.message_id] = row
+    if revised:
+        furthest = _furthest(row.pk for rows in revised.values() for row in rows)
+        for message_id, candidates in revised.items():
+            latest[message_id] = max(candidates, key=lambda row: (furthest[row.pk], row.pk))
+    return latest
+
+
+def _furthest(revision_ids: Iterable[UUID]) -> dict[UUID, datetime]:
+    """For each revision the time of the last message in the exports that show it."""
     rows = (
-        Revision.objects.filter(message__in=list(message_ids))
-        .order_by("message_id", "-id")
-        .distinct("message_id")
-        .defer("raw", "search")
+        Observation.objects.filter(revision__in=list(revision_ids))
+        .values_list("revision")
+        .annotate(furthest=Max("import_row__last_sent_at"))
     )
-    return {row.message_id: row for row in rows}
+    return {revision: furthest or NEVER for revision, furthest in rows}
 
 
 def _marked(highlight: str) -> str:

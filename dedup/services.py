@@ -1,7 +1,7 @@
 """Use cases of the archives."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -9,13 +9,15 @@ from uuid import UUID
 
 from django.db import transaction
 
+from common.locks import try_lock
 from common.queue import enqueue
 from common.tenancy import acting_as, current_alias
 from dedup.artifacts import Snapshot, keep_bytes, snapshot_of_path, snapshot_of_stream
 from dedup.choices import ImportStatus
+from dedup.errors import ArchiveBusyError
 from dedup.formats import detect
 from dedup.formats.contract import HEAD_BYTES
-from dedup.importing import Report, read_into_archive
+from dedup.importing import Report, join_archive, read_into_archive
 from dedup.models import Artifact, Import
 from dedup.results import FileResult
 from dedup.tasks import read_import
@@ -36,12 +38,13 @@ class KeptUpload:
 def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
     """Afterwards the file has been read into the person's archive, here and not in a worker.
 
-    Raises UnreadableFileError, FileChangedError and UnknownFormatError. Whatever ends it
-    early, the database is as it was before.
+    Raises UnreadableFileError, FileChangedError, UnknownFormatError and, during a dry run,
+    ArchiveBusyError. Whatever ends it early, the database is as it was before.
     """
     with _recognised(path) as snapshot:
         stored_as = keep_bytes(user_id, snapshot)
         with acting_as(user_id):
+            _join_archive(user_id)
             return _read_now(user_id, path, snapshot, stored_as, report)
 
 
@@ -49,7 +52,7 @@ def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> F
 def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
     """Gives what answers as `import_path` would, file after file; in the end nothing is kept.
 
-    Until then the person's other imports wait.
+    Until then the person's uploads wait. Raises ArchiveBusyError while imports are running.
     """
 
     def preview_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
@@ -57,6 +60,10 @@ def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
             return _read_now(user_id, path, snapshot, "", report)
 
     with acting_as(user_id):
+        # Alone: what is written here and rolled back must keep nobody waiting.
+        if not try_lock(f"archive-use:{user_id}"):
+            raise ArchiveBusyError("Imports are running: try the dry run when they are done.")
+        join_archive(user_id)
         yield preview_path
         transaction.set_rollback(True)
 
@@ -73,8 +80,12 @@ def keep_upload(*, user_id: UUID, upload: IO[bytes], name: str) -> KeptUpload:
 
 
 def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
-    """Afterwards an import of the kept bytes is queued, and a worker reads it soon."""
+    """Afterwards an import of the kept bytes is queued, and a worker reads it soon.
+
+    Raises ArchiveBusyError during a dry run.
+    """
     with acting_as(user_id):
+        _join_archive(user_id)
         row = Import.objects.create(
             user_id=user_id,
             artifact=_artifact(user_id, kept.sha256, kept.size, kept.stored_as),
@@ -116,7 +127,7 @@ def _read_now(
         status=ImportStatus.RUNNING,
         attempts=1,
     )
-    read_into_archive(row, lambda: snapshot.file, report)
+    read_into_archive(row, nullcontext(snapshot), report)
     return FileResult.of(row)
 
 
@@ -124,7 +135,16 @@ def _artifact(user_id: UUID, sha256: bytes, size: int, stored_as: str) -> Artifa
     artifact, _ = Artifact.objects.get_or_create(
         user_id=user_id, sha256=sha256, defaults={"size": size, "stored_as": stored_as}
     )
+    if stored_as not in ("", artifact.stored_as):
+        # What lay under the old name is damaged or gone.
+        artifact.stored_as = stored_as
+        artifact.save(update_fields=["stored_as"])
     return artifact
+
+
+def _join_archive(user_id: UUID) -> None:
+    if not join_archive(user_id):
+        raise ArchiveBusyError("A dry run is reading this archive: try again when it is done.")
 
 
 def retry_imports(*, import_ids: Sequence[UUID]) -> int:

@@ -7,7 +7,7 @@ from celery import shared_task
 
 from common.locks import try_lock
 from common.queue import SweepTask, TenantTask, enqueue
-from dedup.importing import MOST_ATTEMPTS, run_import
+from dedup.importing import run_import
 from dedup.models import Import
 
 # A message may wait behind others; more of the same would only lengthen the queue.
@@ -24,16 +24,11 @@ def read_import(self: TenantTask, import_id: str) -> None:
 
 @shared_task(base=SweepTask)
 def requeue_stalled_imports() -> None:
-    """Queue again what nobody works on; give up on what has ended its worker too often."""
+    """Queue again what nobody works on."""
     stalled = Import.objects.stalled(queued_for=QUEUED_PATIENCE, running_for=RUNNING_PATIENCE)
     for row in stalled.order_by("touched_at")[:SWEPT_AT_ONCE]:
         # A worker holds this lock while it reads: what can be locked is not being read.
         if not try_lock(f"import:{row.pk}"):
             continue
-        if row.attempts >= MOST_ATTEMPTS:
-            Import.objects.filter(pk=row.pk).fail(
-                "gave_up", f"Reading it ended the worker {row.attempts} times."
-            )
-        else:
-            Import.objects.filter(pk=row.pk).touch()
-            enqueue(read_import, str(row.pk), actor=row.user_id)
+        Import.objects.filter(pk=row.pk).touch()
+        enqueue(read_import, str(row.pk), actor=row.user_id)

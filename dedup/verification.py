@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Max, Min
 
+from common.locks import lock
 from common.tenancy import acting_as
 from dedup.artifacts import open_bytes
 from dedup.errors import MissingArtifactError, UnknownFormatError
@@ -180,6 +181,8 @@ def integrity_problems(user_id: UUID) -> list[str]:
     and every message must have a revision.
     """
     with acting_as(user_id):
+        # Between two statements an import would make the figures contradict each other.
+        lock(f"archive:{user_id}")
         return [
             *_wrong_conversations(user_id),
             *(

@@ -4,7 +4,6 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.generics import get_object_or_404
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -20,6 +19,7 @@ from common.api.pagination import (
     page_size_of,
 )
 from common.api.views import ReadMixin, TenantViewSet
+from common.errors import InvalidInputError
 from common.idempotency import Answer, answer_once, fingerprint_of
 from common.tenancy import acting_as
 from dedup.api.filters import ConversationFilter, ImportFilter
@@ -155,10 +155,14 @@ class MessageViewSet(ReadMixin, ArchiveViewSet):
 
 
 def _after(request: Request) -> tuple[float, UUID] | None:
+    """Rank and id of the last hit on the page before. Raises InvalidInputError."""
     values = cursor_values(request, 2)
     if not values:
         return None
+    rank, message_id = values
     try:
-        return float(values[0]), UUID(str(values[1]))
-    except ValueError as error:
-        raise ValidationError({"cursor": "Follow `next` from the first page."}) from error
+        if isinstance(rank, float) and 0 <= rank <= 1:
+            return rank, UUID(message_id)
+    except (ValueError, TypeError, AttributeError):
+        pass
+    raise InvalidInputError("The cursor is not one of ours: follow `next` from the first page.")

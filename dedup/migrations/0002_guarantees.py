@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from common.policies import append_only, owned_reference, tenant_table
+from common.policies import append_only, grant, owned_reference, tenant_table
 
 
 class Migration(migrations.Migration):
@@ -10,6 +10,8 @@ class Migration(migrations.Migration):
 
     operations = [
         tenant_table("dedup_artifact", app="SELECT, INSERT", operator="SELECT"),
+        # Where the bytes lie, should they have to be kept anew.
+        grant("UPDATE (stored_as)", "dedup_artifact", "app"),
         tenant_table("dedup_import", app="SELECT, INSERT, UPDATE", operator="SELECT, UPDATE"),
         tenant_table("dedup_conversation", app="SELECT, INSERT, UPDATE", operator="SELECT"),
         tenant_table("dedup_message", app="SELECT, INSERT", operator="SELECT"),

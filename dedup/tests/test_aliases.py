@@ -29,6 +29,29 @@ def test_different_response_ids_never_make_an_alias() -> None:
     assert found == {}
 
 
+def test_a_parent_that_comes_after_its_child_decides_all_the_same() -> None:
+    found = resolve_aliases(
+        [
+            candidate("b3", "a3", parents=("b2", "a2")),
+            candidate("b2", "a2", parents=("b1", "a1")),
+            candidate("b1", "a1", same_lineage=True),
+        ]
+    )
+
+    assert found == {"b1": "a1", "b2": "a2", "b3": "a3"}
+
+
+def test_an_alias_of_an_alias_is_named_after_the_message() -> None:
+    found = resolve_aliases(
+        [
+            candidate("c", "b", api=("msg_1", "msg_1")),
+            candidate("b", "a", api=("msg_1", "msg_1")),
+        ]
+    )
+
+    assert found == {"c": "a", "b": "a"}
+
+
 def test_without_response_ids_the_parents_decide() -> None:
     found = resolve_aliases(
         [

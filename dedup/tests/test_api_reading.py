@@ -1,3 +1,4 @@
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,36 @@ def test_a_search_costs_the_same_queries_however_many_hits(
     client = client_of(ada)
     client.get("/api/v1/messages/?q=rye")
 
-    # The token, a savepoint, reading and setting the actor, the hits, their messages and
-    # revisions, and back.
-    with django_assert_num_queries(9):
+    # The token, a savepoint, reading and setting the actor, the words, the hits, their messages
+    # and revisions, and back.
+    with django_assert_num_queries(10):
         assert len(client.get("/api/v1/messages/?q=knead").json()["results"]) == 25
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        b'[null,"00000000-0000-7000-8000-000000000000"]',
+        b'[1e300,"00000000-0000-7000-8000-000000000000"]',
+        b'[0.5,"nonsense"]',
+        b"[0.5,7]",
+        b"[Infinity,1]",
+        b"[" + b"9" * 400 + b",1]",
+        b"[" * 5000,
+    ],
+    ids=lambda cursor: str(cursor[:12]),
+)
+def test_a_hostile_cursor_is_refused(ada: User, cursor: bytes) -> None:
+    encoded = base64.urlsafe_b64encode(cursor).decode()
+
+    answer = client_of(ada).get("/api/v1/messages/", {"q": "rye", "cursor": encoded})
+
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid_input"
+
+
+def test_a_search_that_only_leaves_words_out_is_refused(ada: User) -> None:
+    answer = client_of(ada).get("/api/v1/messages/", {"q": "-rye"})
+
+    assert answer.status_code == 400
+    assert "Give a word to look for" in answer.json()["detail"]

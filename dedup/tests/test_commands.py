@@ -107,8 +107,12 @@ def test_a_folder_that_cannot_be_listed_is_said(
 
     monkeypatch.setattr(os, "scandir", refuse)
 
-    with pytest.raises(CommandError, match="cannot be read: Permission denied"):
-        run("import_conversations", tmp_path, owner=owner.username)
+    code, report = import_json(owner, tmp_path)
+
+    assert code == 1
+    assert report["errors"] == [
+        {"path": str(tmp_path), "reason": "It cannot be read: Permission denied."}
+    ]
 
 
 def test_a_folder_is_imported_with_all_that_is_below_it(owner: User) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dedup.models import (
     Revision,
 )
 from dedup.results import FileResult, by_conversation, totals_of
+from dedup.selectors import latest_revisions
 from dedup.services import import_path
 from dedup.tests.factories import (
     OTHER_SESSION,
@@ -108,6 +110,59 @@ def test_a_shorter_export_takes_nothing_away(tmp_path: Path) -> None:
 
     assert counts(result) == (4, 0, 4, 0)
     assert reading_order(owner.pk) == [f"m{number}" for number in range(7)]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_parts_and_the_whole_read_in_order_whichever_came_first(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    owner, rows = make_user(), dialogue(6)
+    parts = [rows[:2], rows[4:], rows[2:4], rows]
+
+    for number in order:
+        path = transcript(tmp_path / str(number), parts[number])
+        import_path(user_id=owner.pk, path=path)
+
+    assert reading_order(owner.pk) == [f"m{number}" for number in range(6)]
+
+
+def test_equal_notes_on_two_sub_agents_title_both(tmp_path: Path) -> None:
+    owner = make_user()
+    note = b'{"agentType":"general-purpose","description":"Look up densities"}'
+    for session in (SESSION, OTHER_SESSION):
+        path = tmp_path / session / "subagents" / "agent-a1.meta.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(note)
+        import_path(user_id=owner.pk, path=path)
+
+    with acting_as(owner.pk):
+        titles = dict(Conversation.objects.values_list("native_key", "title"))
+    assert titles == {
+        f"{SESSION}/agent-a1": "Look up densities",
+        f"{OTHER_SESSION}/agent-a1": "Look up densities",
+    }
+
+
+def test_an_older_backup_does_not_bring_back_what_was_said_before(tmp_path: Path) -> None:
+    owner = make_user()
+    partial = [prompt("m0", "Bread?"), reply("m1", "Ye", "m0", 1)]
+    whole = [prompt("m0", "Bread?"), reply("m1", "Yes, rye.", "m0", 1), prompt("m2", "Ta", "m1", 2)]
+    import_path(user_id=owner.pk, path=transcript(tmp_path / "whole", whole))
+    import_path(user_id=owner.pk, path=transcript(tmp_path / "backup", partial))
+
+    with acting_as(owner.pk):
+        message = Message.objects.get(native_key="m1")
+        assert message.revisions.count() == 2
+        assert latest_revisions([message.pk])[message.pk].text == "Yes, rye."
+
+
+def test_a_crowd_of_equal_rows_is_kept_and_not_compared_each_with_each(tmp_path: Path) -> None:
+    owner = make_user()
+    crowd = [prompt(f"m{number}", "Again", second=7) for number in range(3000)]
+
+    result = import_path(user_id=owner.pk, path=transcript(tmp_path, crowd))
+
+    assert counts(result) == (3000, 3000, 0, 0)
 
 
 def test_a_reordered_export_moves_nothing(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ TRANSCRIPTS = DATA / "dedup" / "claude_code"
     reason="There are no real transcripts here. COMMONPLACE_DATA names the folder of test data.",
 )
 def test_real_transcripts_are_kept_byte_for_byte_in_every_order() -> None:
-    paths = list(exports_below(TRANSCRIPTS))
+    paths = list(exports_below(TRANSCRIPTS, refused=lambda error: pytest.fail(str(error))))
     # Two copies of one file are one import, under the name that came first.
     contents = {path.read_bytes() for path in paths}
     archives, shuffler = [], random.Random(1)

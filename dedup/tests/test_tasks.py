@@ -19,9 +19,10 @@ from common.tenancy import acting_as
 from common.tests.broker import empty_queue, queued_messages
 from dedup import importing
 from dedup.choices import ImportStatus
-from dedup.importing import MOST_ATTEMPTS, run_import
+from dedup.errors import ArchiveBusyError
+from dedup.importing import MOST_ATTEMPTS, join_archive, run_import
 from dedup.models import Import
-from dedup.services import keep_upload, start_import
+from dedup.services import keep_upload, preview, start_import
 from dedup.tasks import QUEUED_PATIENCE, read_import, requeue_stalled_imports
 from dedup.tests.factories import (
     counts_of_tables,
@@ -131,12 +132,12 @@ def test_a_worker_that_comes_late_finds_it_read(
     owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = queue_import(owner)
-    overtaken: list[bool] = []
+    locked: list[str] = []
 
     def overtake(name: str) -> bool:
-        """Between this worker's claim and its lock another one reads the whole import."""
-        if not overtaken:
-            overtaken.append(True)
+        """Between this worker's claim and its reading another one reads the whole import."""
+        locked.append(name)
+        if len(locked) == 2:
             _in_a_thread(lambda: run_import(row.pk, owner.pk))
         return try_lock(name)
 
@@ -155,7 +156,8 @@ def test_an_import_that_another_worker_reads_is_left_to_it(owner: User) -> None:
         assert try_lock(f"import:{row.pk}")
         _in_a_thread(lambda: run_import(row.pk, owner.pk))
 
-    assert latest_import(owner.pk).status == ImportStatus.RUNNING
+    found = latest_import(owner.pk)
+    assert (found.status, found.attempts) == (ImportStatus.QUEUED, 0)
     read(row)
     assert latest_import(owner.pk).status == ImportStatus.COMPLETED
 
@@ -188,7 +190,8 @@ def test_an_unexpected_error_leaves_the_import_to_be_tried_again(
             read(row)
 
     assert counts_of_tables() == before
-    assert latest_import(owner.pk).status == ImportStatus.RUNNING
+    found = latest_import(owner.pk)
+    assert (found.status, found.attempts) == (ImportStatus.RUNNING, 1)
     read(row)
     assert latest_import(owner.pk).status == ImportStatus.COMPLETED
 
@@ -218,15 +221,58 @@ def test_the_sweep_leaves_alone_what_is_new_or_finished(owner: User) -> None:
     assert sweep() == []
 
 
-def test_the_sweep_gives_up_on_what_ends_its_worker_again_and_again(owner: User) -> None:
+def test_what_is_begun_again_and_again_is_given_up(owner: User) -> None:
     row = queue_import(owner)
-    make_stalled(row, status=ImportStatus.RUNNING, attempts=MOST_ATTEMPTS)
+    change(row, status=ImportStatus.RUNNING, attempts=MOST_ATTEMPTS)
 
-    assert sweep() == []
+    read(row)
 
     found = latest_import(owner.pk)
     assert (found.status, found.error_code) == (ImportStatus.FAILED, "gave_up")
-    assert found.error_detail == f"Reading it ended the worker {MOST_ATTEMPTS} times."
+    assert found.error_detail == f"It was begun {MOST_ATTEMPTS} times and never came to an end."
+    assert (found.attempts, found.records) == (MOST_ATTEMPTS, 0)
+
+
+def test_an_import_waits_while_a_dry_run_reads_the_archive(owner: User) -> None:
+    row = queue_import(owner)
+
+    with preview(user_id=owner.pk):
+        _in_a_thread(lambda: run_import(row.pk, owner.pk))
+
+    found = latest_import(owner.pk)
+    assert (found.status, found.attempts) == (ImportStatus.QUEUED, 0)
+
+
+def test_a_dry_run_waits_for_nobody(owner: User) -> None:
+    def busy() -> None:
+        with pytest.raises(ArchiveBusyError), preview(user_id=owner.pk):
+            pytest.fail("two had the archive")
+
+    with acting_as(owner.pk):
+        assert join_archive(owner.pk)
+        _in_a_thread(busy)
+
+
+@pytest.mark.parametrize("damage", [b"", b"other bytes"])
+def test_damaged_bytes_are_no_empty_import_and_can_be_brought_again(
+    owner: User, damage: bytes
+) -> None:
+    row = queue_import(owner)
+    kept = next(path for path in stored_files() if str(owner.pk) in str(path))
+    whole = kept.read_bytes()
+    kept.chmod(0o600)
+    kept.write_bytes(damage)
+
+    read(row)
+    found = latest_import(owner.pk)
+    assert (found.status, found.error_code) == (ImportStatus.FAILED, "damaged_artifact")
+
+    upload = keep_upload(user_id=owner.pk, upload=BytesIO(whole), name="again.jsonl")
+    read(start_import(user_id=owner.pk, kept=upload))
+
+    found = latest_import(owner.pk)
+    assert (found.status, found.new_messages) == (ImportStatus.COMPLETED, 3)
+    assert found.original_id is None
 
 
 @pytest.mark.parametrize("attempts", [1, MOST_ATTEMPTS])

@@ -3,10 +3,11 @@ import logging
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
+import psycopg
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from common.errors import DomainError
 from dedup.doors import add_owner_argument, owner_of
-from dedup.errors import UnknownFormatError
+from dedup.errors import ArchiveBusyError, UnknownFormatError
 from dedup.exports import exports_below
 from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
 from dedup.services import import_path, preview
@@ -23,6 +24,8 @@ from dedup.services import import_path, preview
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
+
+Read = Callable[..., FileResult]
 
 
 class Command(BaseCommand):
@@ -40,19 +43,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            files = list(_files(options["paths"]))
-        except DomainError as error:
-            raise CommandError(error.detail) from error
+        run = Run()
+        files = list(_files(options["paths"], run.refuse))
         owner = owner_of(options["owner"])
         reading = preview(user_id=owner.pk) if options["dry_run"] else nullcontext(import_path)
-        with reading as read:
-            run = Run(owner.pk, read)
-            try:
-                run.read_all(files)
-            except KeyboardInterrupt:
-                # The file that was being read is rolled back; those before it are whole.
-                run.interrupted = True
+        try:
+            with reading as read:
+                run.read_all(files, partial(read, user_id=owner.pk))
+        except ArchiveBusyError as error:
+            raise CommandError(error.detail) from error
         if options["json"]:
             self.stdout.write(json.dumps(run.as_json(), indent=2))
         else:
@@ -84,15 +83,24 @@ class Command(BaseCommand):
 class Run:
     """One run of the command over its files: results so far, and what failed."""
 
-    def __init__(self, user_id: UUID, read: Callable[..., FileResult]) -> None:
-        self.user_id = user_id
-        self.read = read
+    def __init__(self) -> None:
         self.results: list[FileResult] = []
         self.skipped: list[tuple[Path, str]] = []
         self.errors: list[tuple[Path, str]] = []
         self.interrupted = False
 
-    def read_all(self, files: list[tuple[Path, bool]]) -> None:
+    def refuse(self, error: OSError) -> None:
+        """Note what cannot be read; the rest goes on."""
+        self.errors.append((Path(error.filename or ""), f"It cannot be read: {error.strerror}."))
+
+    def read_all(self, files: list[tuple[Path, bool]], read: Read) -> None:
+        try:
+            self._read_all(files, read)
+        except KeyboardInterrupt:
+            # The file that was being read is rolled back; those before it are whole.
+            self.interrupted = True
+
+    def _read_all(self, files: list[tuple[Path, bool]], read: Read) -> None:
         total = sum(_size(path) for path, _ in files)
         console = Console(stderr=True)
         with Progress(
@@ -113,22 +121,22 @@ class Run:
                 def report(_: int, size: int, before: int = done) -> None:
                     bar.update(task, completed=before + size)
 
-                self._read_one(path, report, named=named)
+                self._read_one(path, partial(read, report=report), named=named)
                 done += _size(path)
                 bar.update(task, completed=done)
 
-    def _read_one(self, path: Path, report: Callable[[int, int], None], *, named: bool) -> None:
+    def _read_one(self, path: Path, read: Read, *, named: bool) -> None:
         try:
-            self.results.append(self.read(user_id=self.user_id, path=path, report=report))
+            self.results.append(read(path=path))
         except UnknownFormatError as error:
             # Of a folder nobody said that everything in it is an export.
             (self.errors if named else self.skipped).append((path, error.detail))
         except DomainError as error:
             self.errors.append((path, error.detail))
-        except DatabaseError:
+        except (DatabaseError, psycopg.Error, OSError) as error:
             # The file is rolled back; the others may well be read.
             logger.exception("importing %s", path)
-            self.errors.append((path, "The database refused it: the log has its reason."))
+            self.errors.append((path, f"It could not be kept: {type(error).__name__}."))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -141,13 +149,13 @@ class Run:
         }
 
 
-def _files(paths: list[Path]) -> Iterator[tuple[Path, bool]]:
+def _files(paths: list[Path], refused: Callable[[OSError], None]) -> Iterator[tuple[Path, bool]]:
     """Each export below the paths once, and whether it was named itself."""
     seen: set[Path] = set()
     for path in [path.expanduser() for path in paths]:
         if not path.exists():
             raise CommandError(f"{path} does not exist.")
-        for found in exports_below(path):
+        for found in exports_below(path, refused):
             real = found.resolve()
             if real not in seen:
                 seen.add(real)

@@ -1,6 +1,6 @@
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from django.conf import settings
@@ -25,10 +25,16 @@ class Command(BaseCommand):
         if not settings.SAMPLE_DATA:
             raise CommandError("Sample data are switched off here (SAMPLE_DATA=false).")
         owner = owner_of(None)
-        missing = [path for path in exports_below(SAMPLES) if not _is_there(owner.pk, path)]
+        missing = [
+            path for path in exports_below(SAMPLES, _refuse) if not _is_there(owner.pk, path)
+        ]
         for path in missing:
             import_path(user_id=owner.pk, path=path)
         self.stdout.write(f"{len(missing)} sample files imported.")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise CommandError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _is_there(user_id: UUID, path: Path) -> bool:
