@@ -2,8 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint format schema lock clean
 
-# The embedded services' wheels exist for these; the first one that is installed is used.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python3.13,$(shell command -v $(name) 2>/dev/null)))
+# The first one that runs and is not too old: a name on the PATH may be a shim with nothing behind it.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python3.13; do "$$name" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 BIN := .venv/bin
 INSTALLED := .venv/installed
 PROCESSES ?= auto
@@ -19,11 +20,13 @@ help:
 install: $(INSTALLED)
 
 $(INSTALLED): requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found: install it, or say PYTHON=/path/to/python." >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: say PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and none was found that runs: install it, or say PYTHON=/path/to/python." >&2; exit 1; }
+	@"$(PYTHON)" -c '' 2>/dev/null || { echo "$(PYTHON) does not run: say PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "$(PYTHON) is older than 3.11: say PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv: install it (Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@# One whose making was interrupted is no environment yet, or has no pip that runs.
+	@{ $(BIN)/python -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || { echo "Making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
 	@touch $@
 

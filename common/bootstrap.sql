@@ -25,6 +25,10 @@ ALTER ROLE metrics NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
 ALTER ROLE backup NOSUPERUSER NOCREATEDB NOCREATEROLE BYPASSRLS;
 ALTER ROLE definer NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOLOGIN;
 
+-- A request that the database works on for longer than this is answered with an error.
+ALTER ROLE app SET statement_timeout = '30s';
+ALTER ROLE operator SET statement_timeout = '60s';
+
 -- The owner hands its search functions to `definer`, and may drop them again.
 GRANT definer TO owner WITH INHERIT TRUE, SET TRUE;
 GRANT pg_read_all_data TO backup;

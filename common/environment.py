@@ -1,7 +1,7 @@
 """Readers for settings that come from the environment: each value is right or the start fails."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,10 +51,19 @@ def read_boolean(name: str, *, default: bool) -> bool:
     return _convert(name, default, _boolean, "true or false")
 
 
-def read_integer(name: str, default: int, *, minimum: int = 0) -> int:
+def read_choice(name: str, choices: Sequence[str], *, default: str) -> str:
+    value = read_text(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def read_integer(name: str, default: int, *, minimum: int = 0, maximum: int | None = None) -> int:
     value = _convert(name, default, int, "a whole number")
     if value < minimum:
         raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {value}.")
+    if maximum is not None and value > maximum:
+        raise ImproperlyConfigured(f"{name} must be at most {maximum}, not {value}.")
     return value
 
 

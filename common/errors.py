@@ -57,3 +57,15 @@ class IdempotencyKeyReusedError(DomainError):
     code = "idempotency_key_reused"
     title = "This Idempotency-Key was used for another request"
     status = 422
+
+
+class TooLargeError(DomainError):
+    code = "too_large"
+    title = "The request is too large"
+    status = 413
+
+
+class TooSlowError(DomainError):
+    code = "too_slow"
+    title = "The database took too long"
+    status = 503

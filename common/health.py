@@ -4,6 +4,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import redis
@@ -16,6 +17,8 @@ from django.views.decorators.http import require_safe
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 60
+# Anybody may ask /readyz: however often they do, the checks run once in this time.
+READINESS_SECONDS = 2
 
 
 class UnhealthyError(Exception):
@@ -100,6 +103,16 @@ def _outcome(name: str) -> str:
     return "ok"
 
 
+@lru_cache(maxsize=1)
+def recent_readiness(period: int) -> dict[str, str]:
+    """The outcome of READINESS_CHECKS, looked at once in each period; the causes are logged."""
+    checks = readiness(settings.READINESS_CHECKS)
+    for name, outcome in checks.items():
+        if outcome != "ok":
+            logger.warning("not ready: %s: %s", name, outcome)
+    return checks
+
+
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
     """The process answers."""
@@ -109,11 +122,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when everything in READINESS_CHECKS works, else 503; the causes go to the log."""
-    checks = readiness(settings.READINESS_CHECKS)
+    checks = recent_readiness(int(time.monotonic() // READINESS_SECONDS))
     ready = all(outcome == "ok" for outcome in checks.values())
-    for name, outcome in checks.items():
-        if outcome != "ok":
-            logger.warning("not ready: %s: %s", name, outcome)
     # The caller is anonymous: what exactly failed, with its addresses, stays in the log.
     public = {name: "ok" if outcome == "ok" else "failed" for name, outcome in checks.items()}
     return JsonResponse(

@@ -5,6 +5,12 @@ from django.db import connections
 from common import tenancy
 
 
+def lift_time_limit() -> None:
+    """From here to the end of the transaction statements may take, and wait, as long as it needs."""
+    with connections[tenancy.current_alias()].cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
+
+
 def lock(*names: str) -> None:
     """Hold every named lock until the open transaction ends.
 

@@ -76,7 +76,9 @@ def as_operator(reason: str) -> Iterator[None]:
         raise ImproperlyConfigured("Set DATABASE_OPERATOR_URL: the operator's login is needed.")
     with transaction.atomic(using=OPERATOR_ALIAS):
         with connections[OPERATOR_ALIAS].cursor() as cursor:
-            cursor.execute("SELECT set_config('app.operator_reason', %s, true)", [reason])
+            cursor.execute(
+                "SELECT set_config('app.operator_reason', %s, true)", [_storable(reason)]
+            )
         alias_token, actor_token = _alias.set(OPERATOR_ALIAS), _actor.set(None)
         try:
             yield
@@ -114,6 +116,11 @@ class AliasRouter:
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
         return db == OWNER_ALIAS
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold; a reason may quote an address."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _read_setting(connection: BaseDatabaseWrapper) -> str:

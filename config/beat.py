@@ -1,10 +1,14 @@
 """Beat's schedule, with a sign of life."""
 
+import logging
 import time
 
 from celery.beat import PersistentScheduler
+from redis import RedisError
 
 from common.health import record_heartbeat
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_SIGNS = 10
 
@@ -18,5 +22,12 @@ class LivingScheduler(PersistentScheduler):
     def tick(self) -> float:  # type: ignore[override]  # its service gives no arguments
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + SECONDS_BETWEEN_SIGNS
-            record_heartbeat("beat")
+            self._give_sign()
         return min(float(super().tick()), SECONDS_BETWEEN_SIGNS)
+
+    def _give_sign(self) -> None:
+        try:
+            record_heartbeat("beat")
+        except RedisError as error:
+            # Raised out of the tick it would end beat.
+            logger.warning("no sign of life could be given: %s", error)

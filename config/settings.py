@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from common.environment import (
     read_boolean,
+    read_choice,
     read_integer,
     read_list,
     read_optional,
@@ -34,11 +35,13 @@ PROCESS = read_text("PROCESS", "manage")
 
 DEBUG = read_boolean("DEBUG", default=False)
 SECRET_KEY = read_text("SECRET_KEY", SERVICES.password("secret_key") if SERVICES else None)
-PORT = read_integer("PORT", 8000, minimum=1)
-SITE_URL = read_text("SITE_URL", f"http://localhost:{PORT}")
-LIVE_URL = read_text("LIVE_URL", f"http://localhost:{PORT + 1}")
+# Live takes the next one.
+PORT = read_integer("PORT", 8000, minimum=1, maximum=65_534)
+WEB_SCHEMES = {"http", "https"}
+SITE_URL = read_url("SITE_URL", schemes=WEB_SCHEMES, default=f"http://localhost:{PORT}")
+LIVE_URL = read_url("LIVE_URL", schemes=WEB_SCHEMES, default=f"http://localhost:{PORT + 1}")
 # Where the other processes reach live, if not at its public address.
-LIVE_INTERNAL_URL = read_text("LIVE_INTERNAL_URL", LIVE_URL)
+LIVE_INTERNAL_URL = read_url("LIVE_INTERNAL_URL", schemes=WEB_SCHEMES, default=LIVE_URL)
 ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if EMBEDDED else [])
 CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", [SITE_URL])
 SAMPLE_DATA = read_boolean("SAMPLE_DATA", default=EMBEDDED)
@@ -87,8 +90,14 @@ def _database(variable: str, role: str) -> dict[str, Any]:
     options["application_name"] = f"commonplace {PROCESS}"
     if DATABASE_POOL_SIZE:
         options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
-    # Server-side cursors do not survive PgBouncer's transaction mode.
-    return {"ENGINE": "django.db.backends.postgresql", "DISABLE_SERVER_SIDE_CURSORS": True, **entry}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        # Server-side cursors do not survive PgBouncer's transaction mode.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        # Connections in a pool do not survive a restart of the database.
+        "CONN_HEALTH_CHECKS": True,
+        **entry,
+    }
 
 
 DATABASES = {"default": _database("DATABASE_URL", "app")}
@@ -262,7 +271,7 @@ if bucket := read_optional("S3_BUCKET"):
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {"bucket_name": bucket, "default_acl": "private", "querystring_auth": True},
     }
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["common.uploads.BoundedUploadHandler"]
 # One upload may be a whole archive; its bytes go to disk, never to memory.
 LARGEST_UPLOAD_BYTES = read_integer("LARGEST_UPLOAD_MB", 2048, minimum=1) * 1024 * 1024
 
@@ -271,9 +280,10 @@ LARGEST_UPLOAD_BYTES = read_integer("LARGEST_UPLOAD_MB", 2048, minimum=1) * 1024
 HTTPS = read_boolean("HTTPS", default=SITE_URL.startswith("https://"))
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
-SECURE_HSTS_PRELOAD = HTTPS
+SECURE_HSTS_SECONDS = read_integer("HSTS_SECONDS", 31_536_000 if HTTPS else 0)
+# Browsers then refuse plain HTTP for sites that may not be ours: it has to be asked for.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = read_boolean("HSTS_SUBDOMAINS", default=False)
+SECURE_HSTS_PRELOAD = SECURE_HSTS_INCLUDE_SUBDOMAINS
 if read_boolean("BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = HTTPS
@@ -333,7 +343,11 @@ UNFOLD = {
 # --- Logs -------------------------------------------------------------------------------------
 
 # A command talks to a person: only what is wrong.
-LOG_LEVEL = read_text("LOG_LEVEL", "WARNING" if PROCESS == "manage" else "INFO")
+LOG_LEVEL = read_choice(
+    "LOG_LEVEL",
+    ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    default="WARNING" if PROCESS == "manage" else "INFO",
+)
 LOG_FILE = read_optional("LOG_FILE")
 
 LOGGING = {

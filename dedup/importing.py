@@ -10,12 +10,11 @@ from contextlib import AbstractContextManager
 from typing import IO
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Max
 from django.db.models.functions import Now
 
 from common.errors import DomainError
-from common.locks import lock, try_lock, try_share
+from common.locks import lift_time_limit, lock, try_lock, try_share
 from common.tenancy import acting_as
 from dedup.artifacts import Snapshot, snapshot_of_artifact
 from dedup.choices import ImportStatus, Operation, Source
@@ -84,8 +83,7 @@ def join_archive(user_id: UUID) -> bool:
 
     False while a dry run has the archive to itself.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
+    lift_time_limit()
     return try_share(f"archive-use:{user_id}")
 
 

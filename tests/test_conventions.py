@@ -80,6 +80,7 @@ def settings_read() -> set[str]:
         "read_text",
         "read_optional",
         "read_boolean",
+        "read_choice",
         "read_integer",
         "read_list",
         "read_url",

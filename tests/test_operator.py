@@ -47,6 +47,15 @@ def test_the_reason_stands_in_the_transaction_and_not_after_it() -> None:
         assert cursor.fetchone() == ("",)
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("a\0b", "ab"), ("\0", ""), ("a\ud800b", "a?b"), ("é", "é")]
+)
+def test_a_reason_loses_what_the_database_cannot_hold(reason: str, kept: str) -> None:
+    with as_operator(reason), connections["operator"].cursor() as cursor:
+        cursor.execute("SELECT current_setting('app.operator_reason')")
+        assert cursor.fetchone() == (kept,)
+
+
 def test_an_error_gives_the_alias_back_and_rolls_back() -> None:
     keep_key(make_user("ada").pk, "k")
 

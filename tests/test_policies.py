@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 # Tables with a user_id (or the users themselves) that policies do not bind to the actor: why.
 WITHOUT_TENANT_POLICY = {
     "accounts_user": "read before the actor is known; what app may write is bounded",
-    "accounts_personalaccesstoken": "read before the actor is known, by the digest of its secret",
+    "accounts_personalaccesstoken": "read before the actor is known; what app may write is bounded",
     "django_admin_log": "of operators only: app has no grant",
 }
 # Tables that app reaches and that hold nobody's things.
@@ -42,7 +42,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "django_migrations": {"app": READ, "operator": READ},
     "django_session": {"operator": CHANGE | {"DELETE"}},
     "dedup_alias": {"app": KEEP, "operator": READ},
-    "dedup_artifact": {"app": KEEP, "operator": READ},
+    "dedup_artifact": {"app": KEEP | {"UPDATE (stored_as)"}, "operator": READ},
     "dedup_conversation": {"app": CHANGE, "operator": READ},
     "dedup_deduplicationlog": {"app": KEEP, "operator": READ},
     "dedup_import": {"app": CHANGE, "operator": READ | {"UPDATE"}},
@@ -135,7 +135,8 @@ def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
         SELECT format('%s %s %s %s', polname, polcmd, array_to_string(ARRAY(
                    SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ','),
                CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END)
-        FROM pg_policy WHERE polrelid <> 'accounts_user'::regclass
+        FROM pg_policy
+        WHERE polrelid NOT IN ('accounts_user'::regclass, 'accounts_personalaccesstoken'::regclass)
         GROUP BY 1
     """
 
@@ -144,6 +145,26 @@ def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
         "house * operator permissive",
         "search r definer permissive",
         "upkeep * owner permissive",
+    }
+
+
+def test_the_policies_of_identities_are_the_known(superuser: Connection) -> None:
+    query = """
+        SELECT format('%s %s %s %s', polrelid::regclass, polname, polcmd, array_to_string(ARRAY(
+                   SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ','))
+        FROM pg_policy
+        WHERE polrelid IN ('accounts_user'::regclass, 'accounts_personalaccesstoken'::regclass)
+    """
+
+    assert set(column(superuser, query)) == {
+        "accounts_user known_before_the_actor r app",
+        "accounts_user plain_users a app",
+        "accounts_user own_credentials w app",
+        "accounts_user house * operator",
+        "accounts_personalaccesstoken known_before_the_actor r app",
+        "accounts_personalaccesstoken own_tokens a app",
+        "accounts_personalaccesstoken use_or_revoke w app",
+        "accounts_personalaccesstoken house * operator",
     }
 
 

@@ -1,16 +1,17 @@
 from django.db import migrations
 
-from common.policies import grant, tenant_table
+from common.policies import ACTOR, grant, tenant_table
 
 ACTIVE_USER = "role = 'user' AND account_status = 'active'"
+THEMSELVES = f"id = {ACTOR} AND role = 'user'"
 
 
 class Migration(migrations.Migration):
     """Who may do what with identities, and with Django's own tables.
 
-    Users and tokens are read before the actor is known, so their policies do not ask for one.
-    What `app` can write is bounded instead: it makes plain users, and no column that would
-    raise somebody's standing.
+    Users and tokens are read before the actor is known, so that policies for reading do not ask
+    for one. What `app` can write is bounded: it makes plain users, no column that would raise
+    somebody's standing, and tokens of the actor only.
     """
 
     dependencies = [
@@ -34,9 +35,9 @@ class Migration(migrations.Migration):
                 CREATE POLICY plain_users ON accounts_user FOR INSERT TO app
                 WITH CHECK ({ACTIVE_USER})
                 """,
-                """
+                f"""
                 CREATE POLICY own_credentials ON accounts_user FOR UPDATE TO app
-                USING (role = 'user')
+                USING ({THEMSELVES}) WITH CHECK ({THEMSELVES})
                 """,
                 "CREATE POLICY house ON accounts_user TO operator USING (true) WITH CHECK (true)",
             ],
@@ -51,6 +52,35 @@ class Migration(migrations.Migration):
         grant("SELECT, INSERT", "accounts_personalaccesstoken", "app", "operator"),
         grant(
             "UPDATE (last_used_at, revoked_at)", "accounts_personalaccesstoken", "app", "operator"
+        ),
+        migrations.RunSQL(
+            [
+                "ALTER TABLE accounts_personalaccesstoken ENABLE ROW LEVEL SECURITY",
+                """
+                CREATE POLICY known_before_the_actor ON accounts_personalaccesstoken
+                FOR SELECT TO app USING (true)
+                """,
+                f"""
+                CREATE POLICY own_tokens ON accounts_personalaccesstoken FOR INSERT TO app
+                WITH CHECK (user_id = {ACTOR})
+                """,
+                # Its use is noted before the actor is known; only its owner ends it, for good.
+                f"""
+                CREATE POLICY use_or_revoke ON accounts_personalaccesstoken FOR UPDATE TO app
+                USING (revoked_at IS NULL) WITH CHECK (revoked_at IS NULL OR user_id = {ACTOR})
+                """,
+                """
+                CREATE POLICY house ON accounts_personalaccesstoken TO operator
+                USING (true) WITH CHECK (true)
+                """,
+            ],
+            [
+                "DROP POLICY house ON accounts_personalaccesstoken",
+                "DROP POLICY use_or_revoke ON accounts_personalaccesstoken",
+                "DROP POLICY own_tokens ON accounts_personalaccesstoken",
+                "DROP POLICY known_before_the_actor ON accounts_personalaccesstoken",
+                "ALTER TABLE accounts_personalaccesstoken DISABLE ROW LEVEL SECURITY",
+            ],
         ),
         tenant_table("accounts_recordedanswer", app="SELECT, INSERT", operator="SELECT, DELETE"),
         grant("SELECT", "django_migrations", "app", "operator"),

@@ -6,17 +6,18 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, RequestDataTooBig
 from django.db import DatabaseError, transaction
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from common import context
-from common.errors import DomainError, FieldError, NotFoundError
+from common.errors import DomainError, FieldError, NotFoundError, TooLargeError, TooSlowError
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,7 @@ def problem(
 
 def handle_exception(error: Exception, view_context: dict[str, Any]) -> Response | None:
     """Answer with a problem; None for what is not meant for the caller, which becomes a 500."""
-    if isinstance(error, DatabaseError) and isinstance(error.__cause__, InsufficientPrivilege):
-        # The database's policies refused: for the caller there is no such thing.
-        logger.warning("refused by the database: %s", error)
-        _roll_back()
-        error = NotFoundError("There is no such thing, or it is not yours.")
-    if isinstance(error, Http404 | ObjectDoesNotExist):
-        error = NotFoundError("There is no such thing, or it is not yours.")
-    if isinstance(error, PermissionDenied):
-        error = exceptions.PermissionDenied()
+    error = _for_the_caller(error)
     if isinstance(error, DomainError):
         body = problem(
             error.status, error.code, error.detail, title=error.title, errors=error.errors
@@ -71,6 +64,32 @@ def handle_exception(error: Exception, view_context: dict[str, Any]) -> Response
     if isinstance(error, exceptions.APIException):
         return _from_framework(error)
     return None
+
+
+def _for_the_caller(error: Exception) -> Exception:
+    """The error of ours or of the framework that says the same, where there is one."""
+    if isinstance(error, DatabaseError):
+        return _from_database(error)
+    if isinstance(error, Http404 | ObjectDoesNotExist):
+        return NotFoundError("There is no such thing, or it is not yours.")
+    if isinstance(error, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(error, RequestDataTooBig):
+        return TooLargeError(f"A file may have at most {settings.LARGEST_UPLOAD_BYTES} bytes.")
+    return error
+
+
+def _from_database(error: DatabaseError) -> Exception:
+    if isinstance(error.__cause__, InsufficientPrivilege):
+        # The database's policies refused: for the caller there is no such thing.
+        logger.warning("refused by the database: %s", error)
+        _roll_back()
+        return NotFoundError("There is no such thing, or it is not yours.")
+    if isinstance(error.__cause__, QueryCanceled):
+        logger.warning("cancelled by the database: %s", error)
+        _roll_back()
+        return TooSlowError("The answer took too long: ask for less, or try again later.")
+    return error
 
 
 def _from_framework(error: exceptions.APIException) -> Response:

@@ -3,11 +3,13 @@
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
-from rest_framework.pagination import BasePagination, CursorPagination
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import BasePagination, Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -27,6 +29,15 @@ class NewestFirst(CursorPagination):
     max_page_size = LARGEST_PAGE
     page_size_query_param = "page_size"
 
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        try:
+            cursor = super().decode_cursor(request)
+            if cursor and cursor.position is not None:
+                UUID(str(cursor.position))
+        except (NotFound, ValueError) as error:
+            raise _bad_cursor() from error
+        return cursor
+
 
 class KeysetPagination(BasePagination):
     """Forward pages by several ascending fields, which together are unique.
@@ -45,7 +56,7 @@ class KeysetPagination(BasePagination):
         if after := cursor_values(request, len(self.keyset)):
             try:
                 queryset = queryset.filter(_beyond(self.keyset, after))
-            except (ValueError, TypeError, ValidationError) as error:
+            except (ValueError, TypeError, OverflowError, ValidationError) as error:
                 raise _bad_cursor() from error
         rows = list(queryset.order_by(*self.keyset)[: size + 1])
         self.last = rows[size - 1] if len(rows) > size else None
@@ -107,8 +118,9 @@ def cursor_values(request: Request, count: int) -> list[Any]:
     if not cursor:
         return []
     try:
-        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except ValueError as error:
+        decoded = base64.urlsafe_b64decode(cursor.encode())
+        values = json.loads(decoded, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise _bad_cursor() from error
     if not isinstance(values, list) or len(values) != count:
         raise _bad_cursor()
@@ -126,6 +138,11 @@ def page_response(request: Request, results: Any, after: Sequence[Any] | None) -
 
 def _bad_cursor() -> InvalidInputError:
     return InvalidInputError("The cursor is not one of ours: follow `next` from the first page.")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity are no JSON, though the parser takes them."""
+    raise ValueError(name)
 
 
 def _beyond(names: tuple[str, ...], values: list[Any]) -> Q:

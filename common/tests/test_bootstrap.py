@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
 from common.bootstrap import bootstrap_database, drop_database, role_passwords
-from common.tests.connections import connect_as_superuser
+from common.tests.connections import connect_as, connect_as_superuser
 from common.tests.races import at_once
 
 NAMES = [f"bootstrap_{os.getpid()}_{number}" for number in range(6)]
@@ -85,6 +85,15 @@ def test_the_roles_have_the_standing_they_need_and_no_more() -> None:
         "metrics": (True, False, False, ["pg_monitor"]),
         "definer": (False, False, False, []),
     }
+
+
+@pytest.mark.django_db(databases=["default", "operator", "owner"])
+@pytest.mark.parametrize(
+    ("alias", "limit"), [("default", "30s"), ("operator", "1min"), ("owner", "0")]
+)
+def test_statements_of_the_roles_end_in_time(alias: str, limit: str) -> None:
+    with connect_as(alias) as connection:
+        assert connection.execute("SHOW statement_timeout").fetchone() == (limit,)
 
 
 def test_a_password_with_quotes_is_set_as_it_is() -> None:

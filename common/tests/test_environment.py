@@ -5,6 +5,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from common.environment import (
     read_boolean,
+    read_choice,
     read_integer,
     read_list,
     read_optional,
@@ -159,6 +160,35 @@ def test_an_integer_below_its_minimum_is_refused(monkeypatch: pytest.MonkeyPatch
         read_integer(NAME, 7)
 
     assert str(caught.value) == f"{NAME} must be at least 0, not -1."
+
+
+def test_an_integer_above_its_maximum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "9")
+    assert read_integer(NAME, 7, maximum=9) == 9
+
+    monkeypatch.setenv(NAME, "10")
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read_integer(NAME, 7, maximum=9)
+
+    assert str(caught.value) == f"{NAME} must be at most 9, not 10."
+
+
+def test_a_choice_is_one_of_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_choice(NAME, ["ONE", "TWO"], default="TWO") == "TWO"
+
+    monkeypatch.setenv(NAME, "ONE")
+
+    assert read_choice(NAME, ["ONE", "TWO"], default="TWO") == "ONE"
+
+
+@pytest.mark.parametrize("value", ["one", "THREE", "ONE TWO"])
+def test_another_choice_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(NAME, value)
+
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read_choice(NAME, ["ONE", "TWO"], default="TWO")
+
+    assert str(caught.value) == f"{NAME} must be one of ONE, TWO, not {value!r}."
 
 
 def test_a_list_is_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:

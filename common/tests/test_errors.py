@@ -68,6 +68,13 @@ def problem(status: int, code: str, title: str, detail: str) -> dict[str, Any]:
             "You do not have permission to perform this action.",
         ),
         ("permission_denied", 403, "permission_denied", "Forbidden", "This needs a scope."),
+        (
+            "too_large",
+            413,
+            "too_large",
+            "The request is too large",
+            "A file may have at most 2147483648 bytes.",
+        ),
         ("malformed", 400, "malformed_request", "Bad Request", "Malformed request."),
         (
             "authentication_failed",
@@ -218,6 +225,21 @@ def test_what_the_database_refuses_does_not_exist_for_the_caller(
     assert answer.status_code == 404
     assert answer.json() == problem(404, "not_found", "There is no such thing here", THERE_IS_NONE)
     assert "refused by the database: permission denied for table accounts_user" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_database_cancels_was_too_slow(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "common.api.errors"):
+        answer = answer_of("too_slow")
+
+    assert answer.status_code == 503
+    assert answer.json() == problem(
+        503,
+        "too_slow",
+        "The database took too long",
+        "The answer took too long: ask for less, or try again later.",
+    )
+    assert "cancelled by the database: canceling statement due to statement timeout" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)

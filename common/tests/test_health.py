@@ -1,5 +1,6 @@
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -11,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from common import health
-from common.health import CHECKS, readiness, record_heartbeat, redis_client
+from common.health import CHECKS, readiness, recent_readiness, record_heartbeat, redis_client
 from common.tests.connections import connect_as_superuser
 
 ALIASES = ["default", "operator", "owner"]
@@ -25,6 +26,13 @@ def no_heartbeats(settings: Settings) -> Iterator[None]:
         client.delete(*keys)
         yield
         client.delete(*keys)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    recent_readiness.cache_clear()
+    yield
+    recent_readiness.cache_clear()
 
 
 @pytest.fixture
@@ -145,6 +153,21 @@ def test_readyz_answers_when_the_database_is_away() -> None:
     assert answer.status_code == 503
     assert answer.json()["checks"]["database"] == "failed"
     assert "10.0.0.9" not in answer.content.decode()
+
+
+def test_readyz_looks_once_in_two_seconds(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    settings.READINESS_CHECKS = ["redis"]
+    moment = 100.0
+    monkeypatch.setattr(health, "CHECKS", {"redis": lambda: looks.append(moment)})
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+
+    for moment in (100.0, 100.5, 101.9, 102.0, 103.9, 104.1):  # noqa: B007 - the clock reads it
+        assert Client().get("/readyz").status_code == 200
+
+    assert looks == [100.0, 102.0, 104.1]
 
 
 def test_healthz_asks_nothing_of_others(settings: Settings) -> None:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
-from django.db import connection
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, RequestDataTooBig
+from django.db import connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework import exceptions, serializers
@@ -51,6 +51,12 @@ def refuse_by_policy() -> None:
         cursor.execute("DELETE FROM accounts_user")
 
 
+def take_too_long() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10ms'")
+        cursor.execute("SELECT pg_sleep(5)")
+
+
 ERRORS: Mapping[str, Callable[[], Exception]] = {
     "domain": lambda: DomainError("It went wrong."),
     "invalid": lambda: InvalidInputError("The pod is wrong.", errors=FIELDS),
@@ -70,6 +76,7 @@ ERRORS: Mapping[str, Callable[[], Exception]] = {
     "media_type": lambda: exceptions.UnsupportedMediaType("text/csv"),
     "throttled": lambda: exceptions.Throttled(wait=12.3),
     "throttled_forever": exceptions.Throttled,
+    "too_large": lambda: RequestDataTooBig("secret detail"),
     "unexpected": lambda: RuntimeError("secret detail"),
 }
 
@@ -81,6 +88,8 @@ class FailingView(APIView):
     def get(self, request: Request, kind: str) -> Response:
         if kind == "policy":
             refuse_by_policy()
+        if kind == "too_slow":
+            take_too_long()
         error = ERRORS[kind]()
         raise error
 

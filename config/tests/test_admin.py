@@ -167,7 +167,8 @@ def test_a_failing_action_leaves_nothing_half_written(
 
 def test_a_plain_user_and_a_suspended_operator_stay_outside(ada: User) -> None:
     ada.set_password(PASSWORD)
-    ada.save(update_fields=["password"])
+    with acting_as(ada.pk):
+        ada.save(update_fields=["password"])
     suspended = make_operator("mallory", Role.ADMIN)
     with connections["operator"].cursor() as cursor:
         cursor.execute(
@@ -202,3 +203,11 @@ def test_the_log_names_conversation_and_owner(ada: User, operator_client: Client
     page = operator_client.get(reverse("admin:dedup_deduplicationlog_changelist"))
 
     assert title[:40] in page.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/admin/%00", "/admin/a%00b/", "/admin/%ff"])
+def test_an_address_that_is_no_text_is_no_error(path: str) -> None:
+    answer = Client().get(path)
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/?next=")

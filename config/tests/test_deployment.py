@@ -272,12 +272,19 @@ def test_what_is_private_stays_out_of_the_image() -> None:
 
 @pytest.mark.parametrize("name", ["web", "worker", "beat"])
 def test_settings_of_each_process_pass_the_deployment_checks(name: str, tmp_path: Path) -> None:
-    environment = filled_environment(name, tmp_path)
+    environment = filled_environment(name, tmp_path) | {"HSTS_SUBDOMAINS": "true"}
 
     done = run_manage("check", "--deploy", "--fail-level", "WARNING", **environment)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "System check identified no issues (0 silenced).\n"
+
+
+def test_subdomains_are_left_alone_unless_asked_for(tmp_path: Path) -> None:
+    done = run_manage("check", "--deploy", **filled_environment("web", tmp_path))
+
+    assert done.returncode == 0
+    assert re.findall(r"\((\w+\.[EW]\d+)\)", done.stderr) == ["security.W005", "security.W021"]
 
 
 def test_the_live_process_only_lacks_what_belongs_to_pages(tmp_path: Path) -> None:
@@ -290,6 +297,9 @@ def test_the_live_process_only_lacks_what_belongs_to_pages(tmp_path: Path) -> No
         "admin.E410",
         "security.W002",
         "security.W003",
+        # Subdomains are left alone.
+        "security.W005",
+        "security.W021",
     }
     assert "ImproperlyConfigured" not in done.stderr
 
@@ -332,6 +342,35 @@ def test_an_address_of_another_kind_is_refused_without_its_password(tmp_path: Pa
         "DATABASE_URL must begin with postgres:// or postgresql://."
     )
     assert PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "LOG_LEVEL",
+            "loud",
+            "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, not 'loud'.",
+        ),
+        ("PORT", "65535", "PORT must be at most 65534, not 65535."),
+        ("SITE_URL", "commonplace.example", "SITE_URL must begin with http:// or https://."),
+        ("LIVE_URL", "ws://live", "LIVE_URL must begin with http:// or https://."),
+        ("LIVE_INTERNAL_URL", "live", "LIVE_INTERNAL_URL must begin with http:// or https://."),
+        ("HSTS_SECONDS", "-1", "HSTS_SECONDS must be at least 0, not -1."),
+        ("HSTS_SUBDOMAINS", "all", "HSTS_SUBDOMAINS must be true or false, not 'all'."),
+    ],
+)
+def test_a_bad_setting_ends_the_start_with_its_name(
+    name: str, value: str, sentence: str, tmp_path: Path
+) -> None:
+    done = run_manage("check", **filled_environment("web", tmp_path) | {name: value})
+
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(sentence)
+
+
+def test_connections_are_checked_before_they_are_used_again() -> None:
+    assert [entry["CONN_HEALTH_CHECKS"] for entry in settings.DATABASES.values()] == [True] * 3
 
 
 def test_static_files_are_collected_with_the_values_of_the_image(tmp_path: Path) -> None:

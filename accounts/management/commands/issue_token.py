@@ -1,0 +1,46 @@
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from accounts.choices import Scope
+from accounts.services import find_user, issue_token
+from common.errors import DomainError
+
+LONGEST_NAME = 100
+MOST_DAYS = 36_500
+
+
+class Command(BaseCommand):
+    help = "Issue an access token for the API. Its secret is printed this once: keep it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--name", default="Issued by command", help="what its owner calls it")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            choices=Scope.values,
+            help="what it may be used for; may be repeated; everything if not given",
+        )
+        parser.add_argument("--days", type=int, help="how long it is valid; for ever if not given")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, days = options["name"].strip(), options["days"]
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise CommandError(f"--name must have 1 to {LONGEST_NAME} characters.")
+        if days is not None and not 0 < days <= MOST_DAYS:
+            raise CommandError(f"--days must be between 1 and {MOST_DAYS}.")
+        try:
+            user = find_user(options["username"])
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+        secret = issue_token(
+            user=user,
+            name=name,
+            scopes=[Scope(scope) for scope in dict.fromkeys(options["scope"] or Scope.values)],
+            expires_at=timezone.now() + timedelta(days=days) if days else None,
+        )
+        self.stdout.write(secret)
