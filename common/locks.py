@@ -6,7 +6,7 @@ from common import tenancy
 
 
 def lift_time_limit() -> None:
-    """From here to the end of the transaction statements may take, and wait, as long as it needs."""
+    """Until the transaction ends, statements may work and wait for as long as they need."""
     with connections[tenancy.current_alias()].cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -52,7 +53,9 @@ class House:
         """End everything at once, as a power cut would."""
         self.process.kill()
         for process in self.processes():
-            process.kill()
+            # Those whose parent is gone may end by themselves.
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.communicate()
 
     def environment(self) -> dict[str, str]:
