@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
+from hypothesis import settings as property_tests
 from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
@@ -20,6 +21,10 @@ from config.testing import WORKER
 
 # Tables that migrations fill: a flush must leave them.
 FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permission"}
+
+# How long an example takes says what else the machine is doing.
+property_tests.register_profile("house", deadline=None)
+property_tests.load_profile("house")
 
 RUN_OF_DATABASE = re.compile(r"[a-z]+_commonplace_(?P<run>\d+)_")
 
