@@ -22,7 +22,8 @@ REMEDIES = {
     "redis": "Is Redis up, and is REDIS_URL right? Imports by upload wait until it is.",
     "worker": "Start a worker: make run, or the worker command in docs/operations.md",
     "beat": "Start beat: make run, or the beat command in docs/operations.md",
-    "live": "Start the live process: make run, or the live command in docs/operations.md",
+    "live": "Start it: make run, or the live command in docs/operations.md. If it runs on another"
+    " port, say so: PORT=… python manage.py doctor",
 }
 
 
