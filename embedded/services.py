@@ -51,8 +51,14 @@ class Services:
         the services running until the next one leaves.
         """
         with self._start_lock():
-            self._start()
             share = Share(self._places.local / "users")
+            try:
+                self._start()
+            except BaseException:
+                # One of the two may run by now, and nobody would ever stop it.
+                if share.leave():
+                    self._stop()
+                raise
         user = os.getpid()
         try:
             yield

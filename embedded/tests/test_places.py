@@ -223,6 +223,20 @@ def test_a_missing_postgres_wheel_is_said_in_a_sentence(
     assert services.state() == STOPPED
 
 
+def test_when_redis_cannot_start_postgres_does_not_stay_behind(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise EmbeddedServiceError("There is no redis-server.")
+
+    monkeypatch.setattr(services.redis, "start", fail)
+
+    with pytest.raises(EmbeddedServiceError, match="no redis-server"), services.in_use():
+        pytest.fail("it began without Redis")
+
+    assert services.state() == STOPPED
+
+
 def test_a_missing_redis_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
