@@ -79,11 +79,10 @@ def _claim(import_id: UUID, user_id: UUID) -> bool:
 
 
 def join_archive(user_id: UUID) -> bool:
-    """Take part in the person's archive until the transaction ends, however long it takes.
+    """Take part in the person's archive until the transaction ends.
 
     False while a dry run has the archive to itself.
     """
-    lift_time_limit()
     return try_share(f"archive-use:{user_id}")
 
 
@@ -95,6 +94,7 @@ def read_into_archive(
     Needs `join_archive`. Raises UnknownFormatError, MissingArtifactError, DamagedArtifactError.
     """
     started = time.perf_counter()
+    lift_time_limit()
     # The same bytes by several importers: the first reads them, the rest find them read.
     lock(f"artifact:{row.artifact_id}")
     original = Import.objects.completed().filter(artifact=row.artifact_id, original=None).first()

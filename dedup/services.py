@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from common.locks import try_lock
+from common.locks import lift_time_limit, try_lock
 from common.queue import enqueue
 from common.tenancy import acting_as, current_alias
 from dedup.artifacts import Snapshot, keep_bytes, snapshot_of_path, snapshot_of_stream
@@ -45,6 +45,8 @@ def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> F
         stored_as = keep_bytes(user_id, snapshot)
         with acting_as(user_id):
             _join_archive(user_id)
+            # Another importer of these bytes may have their row until it is done.
+            lift_time_limit()
             return _read_now(user_id, path, snapshot, stored_as, report)
 
 
@@ -63,7 +65,6 @@ def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
         # Alone: what is written here and rolled back must keep nobody waiting.
         if not try_lock(f"archive-use:{user_id}"):
             raise ArchiveBusyError("Imports are running: try the dry run when they are done.")
-        join_archive(user_id)
         yield preview_path
         transaction.set_rollback(True)
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Max, Min
+from django.db.models import Count, F, Max, Min
 
 from common.locks import lift_time_limit, lock
 from common.tenancy import acting_as
@@ -16,7 +16,7 @@ from dedup.artifacts import open_bytes
 from dedup.errors import MissingArtifactError, UnknownFormatError
 from dedup.formats import detect
 from dedup.formats.contract import HEAD_BYTES, Parser
-from dedup.models import Conversation, Import, Message
+from dedup.models import Conversation, Import, Message, Segment
 from dedup.records import stored_record
 
 ROWS_AT_ONCE = 100
@@ -178,8 +178,8 @@ def _compare_stored(row: Import) -> Iterator[Mismatch]:
 def integrity_problems(user_id: UUID) -> list[str]:
     """What contradicts itself in the statistics of a person's conversations, in sentences.
 
-    Message indexes must be 0 … n-1, watermarks the highest index, cached totals the placements,
-    and every message must have a revision.
+    Message indexes and positions must be 0 … n-1, watermarks the highest index, cached totals
+    the placements, and every message must have a revision.
     """
     with acting_as(user_id):
         lift_time_limit()
@@ -187,6 +187,14 @@ def integrity_problems(user_id: UUID) -> list[str]:
         lock(f"archive:{user_id}")
         return [
             *_wrong_conversations(user_id),
+            *(
+                f"segment {pk} has gaps in its positions"
+                for pk in Segment.objects.visible_to(user_id)
+                .annotate(placed=Count("placements"), last=Max("placements__position"))
+                .filter(placed__gt=0)
+                .exclude(placed=F("last") + 1)
+                .values_list("pk", flat=True)
+            ),
             *(
                 f"message {pk} has no content"
                 for pk in Message.objects.visible_to(user_id)

@@ -174,3 +174,18 @@ def test_a_search_as_app_touches_a_fraction_of_what_a_scan_does(
     assert "Function Scan on dedup_search" in searched
     assert "rows=20.00" in searched.splitlines()[0]
     assert pages_of(searched) * 2 < pages_of(scanned)
+
+
+def test_a_search_by_the_app_login_itself_scans_the_index(
+    large_archive: tuple[Connection, UUID],
+) -> None:
+    _, ada = large_archive
+    scans = "SELECT pg_stat_get_xact_numscans('revision_search'::regclass)"
+
+    with raw_app(ada) as raw:
+        before = raw.execute(scans).fetchone()
+        found = raw.execute(SEARCH.replace("%s", "'heron'").encode()).fetchall()
+        after = raw.execute(scans).fetchone()
+
+    assert (before, after) == ((0,), (1,))
+    assert len(found) == 20

@@ -150,6 +150,7 @@ def test_a_deleted_observation_is_missed(owner: User, tmp_path: Path, ordinal: i
     ("statement", "words"),
     [
         ("DELETE FROM dedup_placement WHERE position = 1", "counts 5 messages, not 4"),
+        ("UPDATE dedup_placement SET position = 7 WHERE position = 4", "gaps in its positions"),
         ("UPDATE dedup_watermark SET highest_index = 9", "has the watermark 9, not 4"),
         ("DELETE FROM dedup_message WHERE message_index = 2", "has gaps"),
         ("DELETE FROM dedup_revision WHERE text = 'Words 3'", "has no content"),
