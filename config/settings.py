@@ -274,6 +274,8 @@ if bucket := read_optional("S3_BUCKET"):
 FILE_UPLOAD_HANDLERS = ["common.uploads.BoundedUploadHandler"]
 # One upload may be a whole archive; its bytes go to disk, never to memory.
 LARGEST_UPLOAD_BYTES = read_integer("LARGEST_UPLOAD_MB", 2048, minimum=1) * 1024 * 1024
+# What is read of one zip; unpacked it lies in the folder for temporary files.
+LARGEST_UNPACKED_BYTES = read_integer("LARGEST_UNPACKED_BYTES", 4 * 1024**3, minimum=1)
 
 # --- Security ---------------------------------------------------------------------------------
 

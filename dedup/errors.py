@@ -7,6 +7,12 @@ class UnknownFormatError(InvalidInputError):
     status = 422
 
 
+class UnsafeArchiveError(InvalidInputError):
+    code = "unsafe_archive"
+    title = "The archive is unsafe or damaged"
+    status = 422
+
+
 class FileChangedError(ConflictError):
     code = "file_changed"
     title = "The file changed while it was read"
@@ -30,3 +36,9 @@ class DamagedArtifactError(ConflictError):
 class MissingArtifactError(ConflictError):
     code = "missing_artifact"
     title = "The stored bytes of the file are gone"
+
+
+class SeveralConversationsError(InvalidInputError):
+    code = "several_conversations"
+    title = "The file holds several conversations"
+    status = 422
