@@ -2,9 +2,17 @@ from django.db.models import TextChoices
 
 
 class Source(TextChoices):
-    """The program a conversation was held in."""
+    """The program a conversation was held in, or the form in which it was handed on."""
 
     CLAUDE_CODE = "claude_code", "Claude Code"
+    CLAUDE_CODE_TEXT = "claude_code_text", "Claude Code /export text"
+    CLAUDE_AI = "claude_ai", "Claude.ai"
+    CHATGPT = "chatgpt", "ChatGPT"
+    CODEX = "codex", "Codex"
+    OPENAI = "openai", "OpenAI messages"
+    SHAREGPT = "sharegpt", "ShareGPT"
+    LANGCHAIN = "langchain", "LangChain messages"
+    LEGACY_STATE = "legacy_state", "Legacy state directory"
 
 
 class Role(TextChoices):

@@ -1,51 +1,72 @@
 """The merge of a staged file into what is kept: a fixed sequence of statements on sets.
 
 Identity, first that applies: (1) the source's own id, where equal content is a duplicate and
-other content a revision; (2) an alias (`dedup.aliases`). Watermark and hashes are statistics.
+other content a revision; (2) an alias (`dedup.aliases`); (3) where the source gives out no ids,
+the neighbours (`dedup.matching`, which gives ids before the merge). Watermark and hashes are
+statistics.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from dedup.aliases import Candidate, resolve_aliases
+from dedup.choices import Source
 from dedup.hashing import HASH_VERSION
-from dedup.ordering import merged_order
+from dedup.matching import Found
+from dedup.placing import join_segments, new_segment, place_messages
+from dedup.statements import rows, run
 
 # Rows of one file with equal time, response id and content that may be copies of one another.
 MOST_ALIKE = 20
 
-# A message of the file, and its position if it has one.
-Shown = tuple[UUID, int | None]
-
 
 @dataclass(frozen=True)
 class Target:
-    """Where a staged file goes. A file without a conversation has no messages."""
+    """Where a staged file goes; `beginnings` are the imports of files with which it begins."""
 
     user_id: UUID
     import_id: UUID
-    source: str
-    conversation_id: UUID | None
+    source: Source
+    beginnings: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True)
 class MergeCounts:
-    """What the merge of one file found; new + duplicates + revisions = messages."""
+    """What a file brought to one conversation; the rest of its messages were duplicates."""
 
-    records: int
-    messages: int
-    new: int
-    duplicates: int
-    revisions: int
-    collisions: int
-    unreadable: int
-    last_sent_at: datetime | None
+    messages: int = 0
+    new: int = 0
+    revisions: int = 0
+    collisions: int = 0
 
+    @property
+    def duplicates(self) -> int:
+        return self.messages - self.new - self.revisions
+
+    def plus(self, other: "MergeCounts") -> "MergeCounts":
+        return MergeCounts(
+            self.messages + other.messages,
+            self.new + other.new,
+            self.revisions + other.revisions,
+            self.collisions + other.collisions,
+        )
+
+
+# The conversations of the file, what is known of them, and where their messages are to stand.
+CREATE_CONVERSATIONS = """
+    DROP TABLE IF EXISTS pg_temp.staged_conversation, pg_temp.resolved, pg_temp.added,
+                         pg_temp.observed;
+    CREATE TEMPORARY TABLE staged_conversation ON COMMIT DROP AS
+    SELECT g.number, g.id AS conversation_id, g.segment_id, g.messages, g.unkeyed,
+           (SELECT COALESCE(max(m.message_index) + 1, 0) FROM dedup_message m
+            WHERE m.conversation_id = g.id) AS next_index
+    FROM unnest(%(numbers)s::integer[], %(ids)s::uuid[], %(segments)s::uuid[],
+                %(messages)s::integer[], %(unkeyed)s::boolean[])
+      AS g (number, id, segment_id, messages, unkeyed);
+    ANALYZE staged_conversation
+"""
 
 # One row for each id in the file, with the message that has it, directly or as an alias.
 RESOLVE = """
@@ -118,11 +139,16 @@ ALIAS_CANDIDATES = """
 INSERT_MESSAGES = """
     WITH inserted AS (
         INSERT INTO dedup_message (user_id, conversation_id, source, native_key, parent_key,
-                                   message_index, sent_at, api_id)
-        SELECT %(user_id)s, %(conversation_id)s, %(source)s, s.native_key, s.parent_key,
-               %(next_index)s - 1 + row_number() OVER (ORDER BY s.ordinal), s.sent_at, s.api_id
-        FROM resolved r JOIN staged s USING (ordinal)
-        WHERE r.message_id IS NULL AND NOT r.native_key = ANY(%(aliases)s)
+                                   native_index, message_index, sent_at, api_id)
+        SELECT %(user_id)s, c.conversation_id, %(source)s, s.native_key, s.parent_key,
+               s.native_index,
+               c.next_index - 1 + row_number()
+                   OVER (PARTITION BY c.conversation_id ORDER BY s.place, s.ordinal),
+               s.sent_at, s.api_id
+        FROM resolved r
+        JOIN staged s USING (ordinal)
+        JOIN staged_conversation c ON c.number = s.conversation
+        WHERE r.message_id IS NULL AND NOT r.native_key = ANY(%(aliases)s::text[])
         ORDER BY s.ordinal
         RETURNING id, native_key
     )
@@ -146,18 +172,24 @@ INSERT_ALIASES = """
 
 # Contents that a message has not had yet, at their first place in the file. The OR keeps the
 # planner from an anti-join, which is quadratic while a table that has just grown is not analysed.
-INSERT_REVISIONS = """
-    INSERT INTO dedup_revision (user_id, message_id, role, content, text, content_hash,
-                                hash_version, raw, raw_sha256, metadata)
-    SELECT %(user_id)s, t.message_id, s.role, s.content, s.text, s.content_hash,
-           %(hash_version)s, s.raw, s.raw_sha256, s.metadata
+ADD = """
+    CREATE TEMPORARY TABLE added ON COMMIT DROP AS
+    SELECT t.ordinal, t.message_id
     FROM (SELECT r.message_id, s.content_hash, min(s.ordinal) AS ordinal, bool_or(r.fresh) AS fresh
           FROM staged s JOIN resolved r USING (native_key)
           GROUP BY r.message_id, s.content_hash) t
-    JOIN staged s USING (ordinal)
     WHERE t.fresh OR NOT EXISTS (
         SELECT FROM dedup_revision v WHERE v.message_id = t.message_id
-          AND v.hash_version = %(hash_version)s AND v.content_hash = t.content_hash)
+          AND v.hash_version = %(hash_version)s AND v.content_hash = t.content_hash);
+    ANALYZE added
+"""
+
+INSERT_REVISIONS = """
+    INSERT INTO dedup_revision (user_id, message_id, role, content, text, secrets, content_hash,
+                                hash_version, raw, raw_sha256, metadata, search)
+    SELECT %(user_id)s, a.message_id, s.role, s.content, s.text, s.secrets, s.content_hash,
+           %(hash_version)s, s.raw, s.raw_sha256, s.metadata, s.search
+    FROM added a JOIN staged s USING (ordinal)
     ORDER BY s.ordinal
 """
 
@@ -192,198 +224,105 @@ INSERT_OBSERVATIONS = """
     ORDER BY o.ordinal
 """
 
+# What the file brought to each conversation. A message counts as new where it came first.
 COUNT = """
-    SELECT count(*), count(s.native_key), count(*) FILTER (WHERE s.unreadable),
-           (SELECT count(*) FROM resolved WHERE fresh), max(s.sent_at)
-    FROM staged s
+    SELECT c.conversation_id, sum(t.messages)::integer, sum(t.new)::integer,
+           sum(t.added - t.new)::integer
+    FROM (SELECT conversation, count(*) AS messages, 0 AS new, 0 AS added
+          FROM staged WHERE native_key IS NOT NULL GROUP BY conversation
+          UNION ALL
+          SELECT s.conversation, 0, count(*), 0
+          FROM resolved r JOIN staged s USING (ordinal) WHERE r.fresh GROUP BY s.conversation
+          UNION ALL
+          SELECT s.conversation, 0, 0, count(*)
+          FROM added a JOIN staged s USING (ordinal) GROUP BY s.conversation) t
+    JOIN staged_conversation c ON c.number = t.conversation
+    GROUP BY c.conversation_id
 """
 
 # New messages whose content the conversation had in another message, earlier or above.
 COUNT_COLLISIONS = """
-    SELECT COALESCE(sum(new - CASE WHEN old = 0 THEN 1 ELSE 0 END), 0)::integer
-    FROM (SELECT count(*) FILTER (WHERE m.message_index >= %(next_index)s) AS new,
-                 count(*) FILTER (WHERE m.message_index < %(next_index)s) AS old
-          FROM dedup_message m
+    SELECT conversation_id, sum(new - CASE WHEN old = 0 THEN 1 ELSE 0 END)::integer
+    FROM (SELECT m.conversation_id,
+                 count(*) FILTER (WHERE m.message_index >= c.next_index) AS new,
+                 count(*) FILTER (WHERE m.message_index < c.next_index) AS old
+          FROM (SELECT DISTINCT conversation_id, next_index FROM staged_conversation
+                WHERE conversation_id = ANY(%(grown)s::uuid[])) c
+          JOIN dedup_message m USING (conversation_id)
           JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
-          WHERE m.conversation_id = %(conversation_id)s
-          GROUP BY v.content_hash) c
+          GROUP BY m.conversation_id, v.content_hash) counted
     WHERE new > 0
-"""
-
-# The messages of the file in its order, each once, and where they stand already.
-SHOWN = """
-    SELECT r.message_id, p.position
-    FROM (SELECT message_id, min(ordinal) AS ordinal FROM resolved GROUP BY message_id) r
-    LEFT JOIN dedup_placement p ON p.segment_id = %(segment_id)s AND p.message_id = r.message_id
-    ORDER BY r.ordinal
-"""
-
-PLACE = """
-    INSERT INTO dedup_placement (user_id, segment_id, message_id, position)
-    SELECT %(user_id)s, %(segment_id)s, t.message_id, %(first)s + t.place - 1
-    FROM unnest(%(messages)s::uuid[]) WITH ORDINALITY AS t (message_id, place)
-"""
-
-MOVE = """
-    UPDATE dedup_placement p SET position = t.place - 1
-    FROM unnest(%(messages)s::uuid[]) WITH ORDINALITY AS t (message_id, place)
-    WHERE p.segment_id = %(segment_id)s AND p.message_id = t.message_id
-      AND p.position <> t.place - 1
-"""
-
-PLACED = """
-    SELECT message_id FROM dedup_placement WHERE segment_id = %(segment_id)s ORDER BY position
-"""
-
-SENT = """
-    SELECT id, sent_at FROM dedup_message WHERE id = ANY(%(messages)s) AND sent_at IS NOT NULL
-"""
-
-IS_EARLIER = """
-    SELECT (SELECT min(m.sent_at) FROM dedup_message m WHERE m.id = ANY(%(messages)s))
-         < (SELECT min(m.sent_at) FROM dedup_placement p JOIN dedup_message m ON m.id = p.message_id
-            WHERE p.segment_id = %(segment_id)s)
+    GROUP BY conversation_id
 """
 
 
-def merge_staged(target: Target) -> MergeCounts:
+def merge_staged(target: Target, conversations: Sequence[Found]) -> dict[UUID, MergeCounts]:
     """Afterwards everything of the staged file is kept, each message once and in order.
 
-    Needs the lock of the person's archive: a concurrent merge could bring the same message.
+    Returns what came to each conversation. Every conversation has a row, and every staged
+    message an id. Needs the lock of the person's archive: a concurrent merge could bring the
+    same message.
     """
-    values = {
+    values: dict[str, Any] = {
         "user_id": target.user_id,
         "import_id": target.import_id,
         "source": target.source,
-        "conversation_id": target.conversation_id,
         "hash_version": HASH_VERSION,
         "most_alike": MOST_ALIKE,
     }
-    _run(RESOLVE, values)
-    aliases = _find_aliases(values)
+    run(CREATE_CONVERSATIONS, _conversation_values(target.user_id, conversations))
+    run(RESOLVE, values)
+    aliases = _find_aliases(target, conversations, values)
     values |= {"aliases": list(aliases), "canonical": list(aliases.values())}
-    if target.conversation_id:
-        values["next_index"] = _next_index(target.conversation_id)
-        _run(INSERT_MESSAGES, values)
+    run(INSERT_MESSAGES, values)
     if aliases:
-        _run(INSERT_ALIASES, values)
-    revisions = _run(INSERT_REVISIONS, values)
-    _run(OBSERVE, values)
-    _run(INSERT_RECORDS, values)
-    _run(INSERT_OBSERVATIONS, values)
-    if target.conversation_id:
-        _place(target.user_id, target.conversation_id)
-    return _count(values, revisions)
+        run(INSERT_ALIASES, values)
+    run(ADD, values)
+    run(INSERT_REVISIONS, values)
+    run(OBSERVE, values)
+    run(INSERT_RECORDS, values)
+    run(INSERT_OBSERVATIONS, values)
+    place_messages(target.user_id, target.beginnings)
+    return _count(values)
 
 
-def _find_aliases(values: dict[str, Any]) -> dict[str, str]:
-    return resolve_aliases(Candidate(*row[2:]) for row in _rows(ALIAS_CANDIDATES, values))
+def _conversation_values(user_id: UUID, conversations: Sequence[Found]) -> dict[str, Any]:
+    staged = [found.conversation for found in conversations]
+    return {
+        "numbers": [conversation.number for conversation in staged],
+        "ids": [found.conversation_id for found in conversations],
+        "segments": [_segment(user_id, found) for found in conversations],
+        "messages": [conversation.messages for conversation in staged],
+        "unkeyed": [conversation.unkeyed for conversation in staged],
+    }
 
 
-def _next_index(conversation_id: UUID) -> int:
-    ((highest,),) = _rows(
-        "SELECT max(message_index) FROM dedup_message WHERE conversation_id = %(id)s",
-        {"id": conversation_id},
-    )
-    return 0 if highest is None else highest + 1
-
-
-def _count(values: dict[str, Any], revisions: int) -> MergeCounts:
-    ((records, messages, unreadable, new, last_sent_at),) = _rows(COUNT, values)
-    collisions = 0
-    if new:
-        ((collisions,),) = _rows(COUNT_COLLISIONS, values)
-    # Every new message brought its first content; what is beyond that are revisions.
-    return MergeCounts(
-        records=records,
-        messages=messages,
-        new=new,
-        duplicates=messages - revisions,
-        revisions=revisions - new,
-        collisions=collisions,
-        unreadable=unreadable,
-        last_sent_at=last_sent_at,
-    )
-
-
-def _place(user_id: UUID, conversation_id: UUID) -> None:
-    """Give every message of the file its place in the conversation's order."""
-    segment_id = _segment(user_id, conversation_id)
-    values: dict[str, Any] = {"user_id": user_id, "segment_id": segment_id}
-    shown = _rows(SHOWN, values)
-    new = [message for message, position in shown if position is None]
-    ((end,),) = _rows(
-        "SELECT COALESCE(max(position) + 1, 0) FROM dedup_placement"
-        " WHERE segment_id = %(segment_id)s",
-        values,
-    )
-    order = None if _continues(shown, end) else _new_order(shown, new, values)
-    if new:
-        _run(PLACE, values | {"messages": new, "first": end})
-    if order:
-        _run(MOVE, values | {"messages": order})
-
-
-def _new_order(shown: list[Shown], new: list[UUID], values: dict[str, Any]) -> list[UUID] | None:
-    """The whole segment's order where a file puts messages elsewhere than at its end.
-
-    Where the file and the placements contradict each other, parts may have come before the
-    whole: of the two orders the one that goes back in time less often is right, and what is
-    placed if they do so alike. None where nothing moves.
-    """
-    positions = [position for _, position in shown if position is not None]
-    agree = positions == sorted(positions)
-    if agree and not new:
+def _segment(user_id: UUID, found: Found) -> UUID | None:
+    """The segment of an export without ids; those that it bridges become one."""
+    if not found.conversation.unkeyed or found.conversation_id is None:
         return None
-    placed = [message for (message,) in _rows(PLACED, values)]
-    if not positions and _rows(IS_EARLIER, values | {"messages": new}) == [(True,)]:
-        return new + placed
-    order = [message for message, _ in shown]
-    kept = merged_order(placed, order)
-    if agree:
-        return kept
-    sent = dict(_rows(SENT, {"messages": kept}))
-    return min(kept, merged_order(order, placed), key=lambda ids: _steps_back(ids, sent))
+    if not found.segments:
+        return new_segment(user_id, found.conversation_id)
+    first, *others = found.segments
+    join_segments(first, others)
+    return first
 
 
-def _steps_back(order: list[UUID], sent: dict[UUID, datetime]) -> int:
-    """How often the time goes back from one message to the next."""
-    times = [sent[message] for message in order if message in sent]
-    return sum(later < earlier for earlier, later in pairwise(times))
+def _find_aliases(
+    target: Target, conversations: Sequence[Found], values: dict[str, Any]
+) -> dict[str, str]:
+    """Only Claude Code writes a session again under other ids, one to a file."""
+    if target.source != Source.CLAUDE_CODE or not conversations:
+        return {}
+    values = values | {"conversation_id": conversations[0].conversation_id}
+    return resolve_aliases(Candidate(*row[2:]) for row in rows(ALIAS_CANDIDATES, values))
 
 
-def _continues(shown: list[Shown], end: int) -> bool:
-    """Whether the file only adds at the end: known messages, the last placed one, new ones."""
-    positions = [position for _, position in shown]
-    known = next((i for i, position in enumerate(positions) if position is None), len(positions))
-    if any(position is not None for position in positions[known:]):
-        return False
-    return end == 0 or (known > 0 and positions[known - 1] == end - 1)
-
-
-def _segment(user_id: UUID, conversation_id: UUID) -> UUID:
-    """The one segment of a conversation whose messages have ids of their own."""
-    values = {"user_id": user_id, "conversation_id": conversation_id}
-    _run(
-        "INSERT INTO dedup_segment (user_id, conversation_id, number)"
-        " VALUES (%(user_id)s, %(conversation_id)s, 0) ON CONFLICT DO NOTHING",
-        values,
-    )
-    ((segment_id,),) = _rows(
-        "SELECT id FROM dedup_segment WHERE conversation_id = %(conversation_id)s AND number = 0",
-        values,
-    )
-    found: UUID = segment_id
-    return found
-
-
-def _run(statement: str, values: dict[str, Any]) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return int(cursor.rowcount)
-
-
-def _rows(statement: str, values: dict[str, Any]) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return list(cursor.fetchall())
+def _count(values: dict[str, Any]) -> dict[UUID, MergeCounts]:
+    counted = {id_: (messages, new, other) for id_, messages, new, other in rows(COUNT, values)}
+    grown = [conversation for conversation, (_, new, _) in counted.items() if new]
+    collisions = dict(rows(COUNT_COLLISIONS, values | {"grown": grown})) if grown else {}
+    return {
+        conversation: MergeCounts(*counts, collisions=collisions.get(conversation, 0))
+        for conversation, counts in counted.items()
+    }

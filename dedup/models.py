@@ -8,14 +8,13 @@ migrations: Django declares the relations here without constraints of its own.
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVector, SearchVectorField
+from django.contrib.postgres.indexes import GinIndex, HashIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import (
     CheckConstraint,
     Deferrable,
     F,
-    GeneratedField,
     Index,
     Q,
     UniqueConstraint,
@@ -103,7 +102,19 @@ class Import(models.Model):
         null=True,
         blank=True,
     )
+    extends = owned(
+        "Import",
+        "The import of a file with which this one begins: its records are the first of this one",
+        null=True,
+        blank=True,
+    )
     name = models.CharField(max_length=1000, db_comment="The file's name or path when it came")
+    wanted_source = models.CharField(
+        max_length=30, choices=Source, blank=True, db_comment="The format it was said to have"
+    )
+    wanted_conversation = models.CharField(
+        max_length=500, blank=True, db_comment="The conversation it was said to belong to"
+    )
     source = models.CharField(
         max_length=30, choices=Source, blank=True, db_comment="The format that was recognised"
     )
@@ -129,8 +140,22 @@ class Import(models.Model):
     unreadable_records = models.PositiveIntegerField(
         default=0, db_comment="Kept as raw bytes because they could not be parsed"
     )
+    content_sha256 = models.BinaryField(
+        max_length=DIGEST_BYTES,
+        null=True,
+        editable=False,
+        db_comment="SHA-256 of the records joined, where the file is a zip",
+    )
+    report = models.JSONField(
+        default=dict, blank=True, db_comment="What a check of the file against itself found"
+    )
     last_sent_at = models.DateTimeField(
         null=True, editable=False, db_comment="Time of the latest message in the file"
+    )
+    reaches_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        db_comment="Time of the latest message in this file or in those that begin with it",
     )
     processing_time_ms = models.PositiveIntegerField(default=0, db_comment="Reading and merging")
     error_code = models.CharField(max_length=50, blank=True, db_comment="Public code of a failure")
@@ -154,6 +179,10 @@ class Import(models.Model):
                 condition=Q(source="") | Q(source__in=Source.values), name="import_source_known"
             ),
             CheckConstraint(
+                condition=Q(wanted_source="") | Q(wanted_source__in=Source.values),
+                name="import_wanted_source_known",
+            ),
+            CheckConstraint(
                 condition=Q(
                     messages_in_export=F("new_messages") + F("duplicates_filtered") + F("revisions")
                 ),
@@ -163,6 +192,7 @@ class Import(models.Model):
         indexes = [
             Index(fields=["artifact"], name="import_artifact"),
             Index(fields=["original"], name="import_original"),
+            Index(fields=["extends"], condition=Q(extends__isnull=False), name="import_extends"),
             Index(
                 fields=["touched_at"],
                 condition=Q(status__in=["queued", "running"]),
@@ -198,6 +228,12 @@ class Conversation(models.Model):
     parent_key = models.CharField(
         max_length=500, blank=True, db_comment="Id of the conversation it is a sub-agent of"
     )
+    merged_into = owned(
+        "Conversation",
+        "The conversation that an export showed it to be a part of",
+        null=True,
+        blank=True,
+    )
     title = models.CharField(max_length=300, blank=True, db_comment="Its own, or the first words")
     project = models.CharField(max_length=1000, blank=True, db_comment="Folder or project there")
     total_messages = models.PositiveIntegerField(
@@ -225,6 +261,11 @@ class Conversation(models.Model):
                 condition=~Q(parent_key=""),
                 name="conversation_parent",
             ),
+            Index(
+                fields=["merged_into"],
+                condition=Q(merged_into__isnull=False),
+                name="conversation_merged_into",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -248,6 +289,9 @@ class Message(models.Model):
     )
     message_index = models.PositiveIntegerField(
         db_comment="Ordinal at which its conversation first received it; never reused"
+    )
+    native_index = models.PositiveIntegerField(
+        null=True, db_comment="Its number in the conversation, where the source counts"
     )
     sent_at = models.DateTimeField(null=True, db_comment="When the source says it was sent")
     api_id = models.CharField(
@@ -284,7 +328,14 @@ class Revision(models.Model):
     content = models.JSONField(
         db_comment="Content blocks; NUL and lone surrogates replaced, raw has them"
     )
-    text = models.TextField(db_comment="Words for reading and search, of bounded length")
+    text = models.TextField(
+        db_comment="Words for reading and search, of bounded length; secrets are masked"
+    )
+    secrets = models.JSONField(
+        default=list,
+        blank=True,
+        db_comment="Kind, start and end of each secret in the words before they were masked",
+    )
     content_hash = models.BinaryField(
         max_length=DIGEST_BYTES, db_comment="SHA-256 of canonical role and content"
     )
@@ -292,11 +343,8 @@ class Revision(models.Model):
     raw = models.BinaryField(db_comment="The record as its file had it, byte for byte")
     raw_sha256 = models.BinaryField(max_length=DIGEST_BYTES, db_comment="SHA-256 of raw")
     metadata = models.JSONField(default=dict, db_comment="Model, versions, flags, token usage")
-    search = GeneratedField(
-        expression=SearchVector("text", config="english"),
-        output_field=SearchVectorField(),
-        db_persist=True,
-        db_comment="The words of text, for full-text search in English",
+    search = SearchVectorField(
+        db_comment="The words of text, for full-text search in English", editable=False
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Received")
 
@@ -311,7 +359,11 @@ class Revision(models.Model):
             UniqueConstraint(fields=["user", "id"], name="revision_owned"),
             CheckConstraint(condition=Q(role__in=Role.values), name="revision_role_known"),
         ]
-        indexes = [GinIndex(fields=["search"], name="revision_search")]
+        indexes = [
+            GinIndex(fields=["search"], name="revision_search"),
+            HashIndex(fields=["content_hash"], name="revision_content"),
+            Index(fields=["message"], condition=~Q(secrets=[]), name="revision_with_secrets"),
+        ]
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -33,6 +33,31 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
     def failed(self) -> Self:
         return self.filter(status=ImportStatus.FAILED)
 
+    def same_reading(self, row: "Import") -> Self:
+        """The import that brought these bytes first, and was asked to read them alike."""
+        return self.completed().filter(
+            artifact=row.artifact_id,
+            original=None,
+            wanted_source=row.wanted_source,
+            wanted_conversation=row.wanted_conversation,
+        )
+
+    def shorter_versions(self, row: "Import", size: int) -> Self:
+        """Files of this name that came earlier and were smaller, the largest first."""
+        return (
+            self.completed()
+            .filter(
+                name=row.name,
+                original=None,
+                content_sha256=None,
+                wanted_source=row.wanted_source,
+                wanted_conversation=row.wanted_conversation,
+                artifact__size__lt=size,
+                messages_in_export__gt=0,
+            )
+            .order_by("-artifact__size", "-pk")
+        )
+
     def stalled(self, *, queued_for: timedelta, running_for: timedelta) -> Self:
         """Unfinished, and without a sign of life for longer than is usual."""
         now = timezone.now()

@@ -4,17 +4,19 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from dedup.formats.contract import ParsedMessage, ParsedRecord, Parser
+from dedup.formats.contract import Header, ParsedMessage, ParsedRecord
 from dedup.hashing import content_hash, storable, text_of
+from dedup.secrets import Secret, cover, find_secrets, masked
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as its rows will hold it."""
+    """A message as its rows will hold it; in `text` the secrets are covered."""
 
     parsed: ParsedMessage
     content: list[dict[str, Any]]
     text: str
+    secrets: list[Secret]
     content_hash: bytes
     metadata: dict[str, Any]
 
@@ -25,24 +27,29 @@ class StoredRecord:
     raw_sha256: bytes
     message: StoredMessage | None
     unreadable: bool
+    header: Header | None
 
 
-def stored_record(parse: Parser, raw: bytes) -> StoredRecord:
-    """Read one record; whatever is wrong with it, its bytes are kept."""
+def stored_record(parsed: ParsedRecord) -> StoredRecord:
+    """Whatever is wrong with the record, its bytes are kept."""
     try:
-        parsed = parse(raw)
         message = stored_message(parsed.message) if parsed.message else None
+        unreadable = parsed.unreadable
     except RecursionError:
         # Nested deeper than Python's stack: nothing a conversation holds.
-        parsed, message = ParsedRecord(raw, unreadable=True), None
-    return StoredRecord(raw, hashlib.sha256(raw).digest(), message, parsed.unreadable)
+        message, unreadable = None, True
+    digest = hashlib.sha256(parsed.raw).digest()
+    return StoredRecord(parsed.raw, digest, message, unreadable, parsed.header)
 
 
 def stored_message(parsed: ParsedMessage) -> StoredMessage:
+    text = text_of(parsed.content)
+    secrets = find_secrets(text)
     return StoredMessage(
         parsed=parsed,
         content=storable(parsed.content),
-        text=text_of(parsed.content),
-        content_hash=content_hash(parsed.role, parsed.content),
+        text=masked(cover(text, secrets)) if secrets else text,
+        secrets=secrets,
+        content_hash=content_hash(parsed.role, parsed.compared or parsed.content),
         metadata=storable(parsed.metadata),
     )

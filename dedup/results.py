@@ -6,7 +6,7 @@ from functools import reduce
 from typing import Any, Self
 from uuid import UUID
 
-from dedup.models import Conversation, Import, savings
+from dedup.models import DeduplicationLog, Import, savings
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class ConversationResult:
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
-    def of(cls, conversation: Conversation) -> Self:
+    def of(cls, line: DeduplicationLog, row: Import) -> Self:
+        """Of a file that was imported before the line tells of the first time."""
+        new = 0 if row.already_imported else line.new_messages
+        revisions = 0 if row.already_imported else line.revisions
+        conversation = line.conversation
         return cls(
             id=conversation.pk,
             source=conversation.source,
@@ -50,6 +54,14 @@ class ConversationResult:
             title=conversation.title,
             watermark=conversation.watermark.highest_index,
             total_unique_messages=conversation.total_messages,
+            counts=Counts(
+                messages_in_export=line.messages_processed,
+                new_messages=new,
+                duplicates_filtered=line.messages_processed - new - revisions,
+                content_collisions=0 if row.already_imported else line.content_collisions,
+                revisions=revisions,
+                processing_time_ms=row.processing_time_ms,
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -73,23 +85,25 @@ class FileResult:
     sha256: str
     already_imported: bool
     counts: Counts
-    conversation: ConversationResult | None
+    conversations: list[ConversationResult]
 
     @classmethod
     def of(cls, row: Import) -> Self:
         counts = Counts(*(getattr(row, entry.name) for entry in fields(Counts)))
-        conversations = Conversation.objects.select_related("watermark")
-        conversation = (
-            conversations.filter(log__import_row=row.pk).first()
-            or conversations.filter(log__import_row=row.original_id).first()
-        )
+        lines = DeduplicationLog.objects.select_related("conversation__watermark").order_by("pk")
+        conversations = [
+            ConversationResult.of(line, row)
+            for line in lines.filter(import_row=row.pk) or lines.filter(import_row=row.original_id)
+        ]
+        if len(conversations) == 1:
+            conversations = [replace(conversations[0], counts=counts)]
         return cls(
             path=row.name,
             source=row.source,
             sha256=bytes(row.artifact.sha256).hex(),
             already_imported=row.already_imported,
             counts=counts,
-            conversation=ConversationResult.of(conversation) if conversation else None,
+            conversations=conversations,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -98,7 +112,7 @@ class FileResult:
             "source": self.source,
             "sha256": self.sha256,
             "already_imported": self.already_imported,
-            "conversation": str(self.conversation.id) if self.conversation else None,
+            "conversations": [str(conversation.id) for conversation in self.conversations],
             **self.counts.as_json(),
         }
 
@@ -107,10 +121,10 @@ def by_conversation(files: Iterable[FileResult]) -> list[ConversationResult]:
     """The conversations of several files, each once, with the counts of all its files."""
     found: dict[tuple[str, str], ConversationResult] = {}
     for file in files:
-        if latest := file.conversation:
+        for latest in file.conversations:
             key = (latest.source, latest.native_key)
             counts = found[key].counts if key in found else Counts()
-            found[key] = replace(latest, counts=counts.plus(file.counts))
+            found[key] = replace(latest, counts=counts.plus(latest.counts))
     return list(found.values())
 
 

@@ -100,7 +100,7 @@ def _furthest(revision_ids: Iterable[UUID]) -> dict[UUID, datetime]:
     rows = (
         Observation.objects.filter(revision__in=list(revision_ids))
         .values_list("revision")
-        .annotate(furthest=Max("import_row__last_sent_at"))
+        .annotate(furthest=Max("import_row__reaches_at"))
     )
     return {revision: furthest or NEVER for revision, furthest in rows}
 

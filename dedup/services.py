@@ -14,15 +14,29 @@ from common.queue import enqueue
 from common.tenancy import acting_as, current_alias
 from dedup.artifacts import Snapshot, keep_bytes, snapshot_of_path, snapshot_of_stream
 from dedup.choices import ImportStatus
+from dedup.containers import pack_folder
 from dedup.errors import ArchiveBusyError
-from dedup.formats import detect
-from dedup.formats.contract import HEAD_BYTES
-from dedup.importing import Report, join_archive, read_into_archive
+from dedup.exports import STATE_FILES, is_state_directory
+from dedup.importing import join_archive, read_into_archive
+from dedup.intake import Report
 from dedup.models import Artifact, Import
+from dedup.reading import parts_of
 from dedup.results import FileResult
 from dedup.tasks import read_import
 
 LONGEST_NAME = 1000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What whoever imports knows better than the file: where it comes from, and the key of the
+    one conversation that it holds. Empty where the file is to say."""
+
+    source: str = ""
+    conversation: str = ""
+
+
+AS_THE_FILE_SAYS = Wanted()
 
 
 @dataclass(frozen=True)
@@ -33,21 +47,30 @@ class KeptUpload:
     sha256: bytes
     size: int
     stored_as: str
+    wanted: Wanted
 
 
-def import_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
-    """Afterwards the file has been read into the person's archive, here and not in a worker.
+def import_path(
+    *,
+    user_id: UUID,
+    path: Path,
+    wanted: Wanted = AS_THE_FILE_SAYS,
+    report: Report | None = None,
+) -> FileResult:
+    """Afterwards the file, or the legacy state directory, has been read into the person's
+    archive, here and not in a worker.
 
-    Raises UnreadableFileError, FileChangedError, UnknownFormatError and, during a dry run,
-    ArchiveBusyError. Whatever ends it early, the database is as it was before.
+    Raises UnreadableFileError, FileChangedError, UnknownFormatError, UnsafeArchiveError,
+    SeveralConversationsError and, during a dry run, ArchiveBusyError. Whatever ends it early,
+    the database is as it was before.
     """
-    with _recognised(path) as snapshot:
+    with _recognised(path, wanted) as snapshot:
         stored_as = keep_bytes(user_id, snapshot)
         with acting_as(user_id):
             _join_archive(user_id)
             # Another importer of these bytes may have their row until it is done.
             lift_time_limit()
-            return _read_now(user_id, path, snapshot, stored_as, report)
+            return _read_now(user_id, path, snapshot, stored_as, wanted, report)
 
 
 @contextmanager
@@ -57,9 +80,15 @@ def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
     Until then the person's uploads wait. Raises ArchiveBusyError while imports are running.
     """
 
-    def preview_path(*, user_id: UUID, path: Path, report: Report | None = None) -> FileResult:
-        with _recognised(path) as snapshot, acting_as(user_id):
-            return _read_now(user_id, path, snapshot, "", report)
+    def preview_path(
+        *,
+        user_id: UUID,
+        path: Path,
+        wanted: Wanted = AS_THE_FILE_SAYS,
+        report: Report | None = None,
+    ) -> FileResult:
+        with _recognised(path, wanted) as snapshot, acting_as(user_id):
+            return _read_now(user_id, path, snapshot, "", wanted, report)
 
     with acting_as(user_id):
         # Alone: what is written here and rolled back must keep nobody waiting.
@@ -69,15 +98,17 @@ def preview(*, user_id: UUID) -> Iterator[Callable[..., FileResult]]:
         transaction.set_rollback(True)
 
 
-def keep_upload(*, user_id: UUID, upload: IO[bytes], name: str) -> KeptUpload:
+def keep_upload(
+    *, user_id: UUID, upload: IO[bytes], name: str, wanted: Wanted = AS_THE_FILE_SAYS
+) -> KeptUpload:
     """Afterwards the bytes of an upload lie in the file storage, outside of any transaction.
 
-    Raises UnknownFormatError, and then nothing is stored.
+    Raises UnknownFormatError and UnsafeArchiveError, and then nothing is stored.
     """
     with snapshot_of_stream(upload) as snapshot:
-        _recognise(snapshot, name)
+        _recognise(snapshot, name, wanted)
         stored_as = keep_bytes(user_id, snapshot)
-        return KeptUpload(_storable_name(name), snapshot.sha256, snapshot.size, stored_as)
+        return KeptUpload(_storable_name(name), snapshot.sha256, snapshot.size, stored_as, wanted)
 
 
 def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
@@ -91,20 +122,25 @@ def start_import(*, user_id: UUID, kept: KeptUpload) -> Import:
             user_id=user_id,
             artifact=_artifact(user_id, kept.sha256, kept.size, kept.stored_as),
             name=kept.name,
+            wanted_source=kept.wanted.source,
+            wanted_conversation=kept.wanted.conversation,
         )
         enqueue(read_import, str(row.pk))
     return row
 
 
 @contextmanager
-def _recognised(path: Path) -> Iterator[Snapshot]:
-    with snapshot_of_path(path) as snapshot:
-        _recognise(snapshot, _name_of(path))
+def _recognised(path: Path, wanted: Wanted) -> Iterator[Snapshot]:
+    folder = is_state_directory(path)
+    taken = pack_folder(path, STATE_FILES) if folder else snapshot_of_path(path)
+    with taken as snapshot:
+        _recognise(snapshot, _name_of(path), wanted)
         yield snapshot
 
 
-def _recognise(snapshot: Snapshot, name: str) -> None:
-    detect(snapshot.file.read(HEAD_BYTES), name)
+def _recognise(snapshot: Snapshot, name: str, wanted: Wanted) -> None:
+    """Raises UnknownFormatError and UnsafeArchiveError."""
+    next(parts_of(snapshot.file, name, wanted.source))
     snapshot.file.seek(0)
 
 
@@ -119,12 +155,19 @@ def _storable_name(name: str) -> str:
 
 
 def _read_now(
-    user_id: UUID, path: Path, snapshot: Snapshot, stored_as: str, report: Report | None
+    user_id: UUID,
+    path: Path,
+    snapshot: Snapshot,
+    stored_as: str,
+    wanted: Wanted,
+    report: Report | None,
 ) -> FileResult:
     row = Import.objects.create(
         user_id=user_id,
         artifact=_artifact(user_id, snapshot.sha256, snapshot.size, stored_as),
         name=_name_of(path),
+        wanted_source=wanted.source,
+        wanted_conversation=wanted.conversation,
         status=ImportStatus.RUNNING,
         attempts=1,
     )

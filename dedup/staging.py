@@ -10,90 +10,138 @@ from dataclasses import dataclass
 from django.db import connection
 from psycopg.types.json import Jsonb
 
-from dedup.records import StoredRecord
+from dedup.formats.contract import Header
+from dedup.records import StoredMessage, StoredRecord
 
+# The words are taken apart while the next records are parsed: the server is another process.
 CREATE = """
-    DROP TABLE IF EXISTS pg_temp.staged, pg_temp.resolved, pg_temp.observed;
+    DROP TABLE IF EXISTS pg_temp.staged;
     CREATE TEMPORARY TABLE staged (
         ordinal integer PRIMARY KEY,
+        conversation integer,
+        place integer,
         native_key text,
         parent_key text,
+        native_index integer,
         role text,
         sent_at timestamptz,
         api_id text,
         content jsonb,
         text text,
+        secrets jsonb,
         content_hash bytea,
         metadata jsonb,
         raw bytea NOT NULL,
         raw_sha256 bytea NOT NULL,
-        unreadable boolean NOT NULL
+        unreadable boolean NOT NULL,
+        search tsvector GENERATED ALWAYS AS (to_tsvector('english', text)) STORED
     ) ON COMMIT DROP
 """
+COPY = """
+    COPY staged (ordinal, conversation, place, native_key, parent_key, native_index, role, sent_at,
+                 api_id, content, text, secrets, content_hash, metadata, raw, raw_sha256,
+                 unreadable)
+    FROM STDIN (FORMAT BINARY)
+"""
+TYPES = [
+    "int4", "int4", "int4", "text", "text", "int4", "text", "timestamptz",
+    "text", "jsonb", "text", "jsonb", "bytea", "jsonb", "bytea", "bytea",
+    "bool",
+]  # fmt: skip
+COLUMNS_OF_MESSAGE = 12
+
 # Programs wrap what they add to a person's words in elements of their own.
 MARKUP = re.compile(r"<([a-z_-]+)>.*?</\1>", re.DOTALL)
 LONGEST_TITLE = 120
 # An element that never ends is looked for to the end of the text, once for each beginning.
 SEARCHED_FOR_TITLE = 10_000
 
-COPY = "COPY staged FROM STDIN (FORMAT BINARY)"
-TYPES = [
-    "int4", "text", "text", "text", "timestamptz", "text", "jsonb", "text", "bytea", "jsonb",
-    "bytea", "bytea", "bool",
-]  # fmt: skip
+
+@dataclass
+class StagedConversation:
+    """A conversation of the file by its number there; its first words serve for a title."""
+
+    number: int
+    header: Header
+    messages: int = 0
+    unkeyed: bool = False
+    first_words: str = ""
+
+    def count(self, message: StoredMessage) -> None:
+        self.messages += 1
+        self.unkeyed = self.unkeyed or not message.parsed.native_key
+        self.first_words = self.first_words or _first_words(message)
 
 
-@dataclass(frozen=True)
-class Staged:
-    """What was staged: the number of messages, and the first words of a person, for a title."""
-
-    messages: int
-    first_words: str
-
-
-def stage(records: Iterable[StoredRecord], report: Callable[[int, int], None]) -> Staged:
+def stage(
+    records: Iterable[StoredRecord], first: int, report: Callable[[StoredRecord], None]
+) -> list[StagedConversation]:
     """Afterwards the temporary table `staged` holds the records, in memory only one of them.
 
-    `report` is told the numbers of records and bytes so far. Needs an open transaction.
+    They are numbered from `first`; `report` is told of each. Returns those conversations that
+    have messages or are declared. Needs an open transaction.
     """
-    messages, size, first_words = 0, 0, ""
+    found: dict[str, StagedConversation] = {}
     with connection.cursor() as cursor:
         cursor.execute(CREATE)
         with cursor.copy(COPY) as copy:
             copy.set_types(TYPES)
-            for ordinal, record in enumerate(records):
-                copy.write_row(_row(ordinal, record))
-                size += len(record.raw)
-                messages += record.message is not None
-                first_words = first_words or _first_words(record)
-                report(ordinal + 1, size)
+            for ordinal, record in enumerate(records, first):
+                copy.write_row(_row(ordinal, record, _conversation(found, record)))
+                report(record)
         cursor.execute("ANALYZE staged")
-    return Staged(messages, first_words)
+    return [
+        conversation
+        for conversation in found.values()
+        if conversation.messages or conversation.header.declared
+    ]
 
 
-def _row(ordinal: int, record: StoredRecord) -> tuple[object, ...]:
-    message = record.message
+def _conversation(
+    found: dict[str, StagedConversation], record: StoredRecord
+) -> StagedConversation | None:
+    header = record.header
+    if header is None:
+        return None
+    conversation = found.get(header.key)
+    if conversation is None:
+        conversation = found[header.key] = StagedConversation(len(found), header)
+    elif header.declared and not conversation.header.declared:
+        conversation.header = header
+    if record.message:
+        conversation.count(record.message)
+    return conversation
+
+
+def _row(
+    ordinal: int, record: StoredRecord, conversation: StagedConversation | None
+) -> tuple[object, ...]:
+    number = conversation.number if conversation else None
     tail = (record.raw, record.raw_sha256, record.unreadable)
+    message = record.message
     if message is None:
-        return (ordinal, *[None] * 9, *tail)
+        return (ordinal, number, *[None] * COLUMNS_OF_MESSAGE, *tail)
     parsed = message.parsed
     return (
         ordinal,
+        number,
+        ordinal if parsed.order is None else parsed.order,
         parsed.native_key,
         parsed.parent_key,
+        parsed.index,
         str(parsed.role),
         parsed.sent_at,
         parsed.api_id,
         Jsonb(message.content),
         message.text,
+        Jsonb([[secret.kind, secret.start, secret.end] for secret in message.secrets]),
         message.content_hash,
         Jsonb(message.metadata),
         *tail,
     )
 
 
-def _first_words(record: StoredRecord) -> str:
-    message = record.message
-    if message is None or message.parsed.role != "user" or "is_meta" in message.metadata:
+def _first_words(message: StoredMessage) -> str:
+    if message.parsed.role != "user" or "is_meta" in message.metadata:
         return ""
     return " ".join(MARKUP.sub(" ", message.text[:SEARCHED_FOR_TITLE]).split())[:LONGEST_TITLE]

@@ -103,4 +103,4 @@ def test_no_row_can_be_hung_on_a_strangers(tmp_path: Path) -> None:
                 free_for_changes(superuser, child)
                 superuser.execute(move, [ada.pk, bob.pk])
 
-    assert len(owned) == 14
+    assert len(owned) == 16

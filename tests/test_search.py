@@ -89,12 +89,12 @@ def large_archive() -> Iterator[tuple[Connection, UUID]]:
                     FROM generate_series(1, %(messages)s) n RETURNING *
                 )
                 INSERT INTO dedup_revision (id, user_id, message_id, role, content, text,
-                    content_hash, hash_version, raw, raw_sha256, metadata)
-                SELECT uuidv7(), user_id, id, 'user', '[]',
+                    secrets, search, content_hash, hash_version, raw, raw_sha256, metadata)
+                SELECT uuidv7(), user_id, id, 'user', '[]', words, '[]',
+                    to_tsvector('english', words), '\\x00', 1, '\\x00', '\\x00', '{}'
+                FROM message, LATERAL (SELECT
                     CASE WHEN message_index %% 500 = 0 THEN 'a grey heron ' ELSE '' END
-                    || 'word' || message_index || repeat(' of the day', 20),
-                    '\\x00', 1, '\\x00', '\\x00', '{}'
-                FROM message
+                    || 'word' || message_index || repeat(' of the day', 20) AS words) said
                 """,
                 {
                     "person": person,

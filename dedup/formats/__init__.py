@@ -1,10 +1,34 @@
 """The formats that archives come in. Detection asks each in turn."""
 
+from dedup.choices import Source
 from dedup.errors import UnknownFormatError
+from dedup.formats.chatgpt import ChatGPT
+from dedup.formats.claude_ai import ClaudeAI
 from dedup.formats.claude_code import ClaudeCodeAgentNote, ClaudeCodeTranscript
+from dedup.formats.claude_code_text import ClaudeCodeText
+from dedup.formats.codex import CodexRollout
 from dedup.formats.contract import Format
+from dedup.formats.legacy_state import LegacyHashes, LegacyLog, LegacyWatermarks
+from dedup.formats.message_lists import LangChainMessages, OpenAIMessages, ShareGPT
 
-FORMATS: list[Format] = [ClaudeCodeAgentNote(), ClaudeCodeTranscript()]
+FORMATS: list[Format] = [
+    ClaudeCodeAgentNote(),
+    LegacyLog(),
+    LegacyWatermarks(),
+    LegacyHashes(),
+    CodexRollout(),
+    ClaudeCodeTranscript(),
+    ChatGPT(),
+    ClaudeAI(),
+    OpenAIMessages(),
+    ShareGPT(),
+    LangChainMessages(),
+    ClaudeCodeText(),
+]
+
+
+def formats_of(source: Source) -> list[Format]:
+    return [candidate for candidate in FORMATS if candidate.source == source]
 
 
 def detect(head: bytes, name: str) -> Format:

@@ -5,19 +5,23 @@
 changes; only what is needed is read, and every line is kept as it is.
 """
 
-import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import PurePath
 from typing import IO, Any
 
 from dedup.choices import Role, Source
-from dedup.formats.contract import HEAD_BYTES, Block, Header, ParsedMessage, ParsedRecord, Parser
-
-# A longer line is kept in pieces, none of which parses; no transcript comes near it.
-LONGEST_LINE = 128 << 20
+from dedup.formats.contract import Block, Header, ParsedMessage, ParsedRecord
+from dedup.formats.values import (
+    blocks_of,
+    json_object,
+    lines_of,
+    moment,
+    native_id,
+    picked,
+    short_text,
+)
 
 ROWS_BEFORE_FOLDER = 50
 
@@ -28,8 +32,6 @@ ROW_TYPE = re.compile(
     rb'|queue-operation|permission-mode|last-prompt|custom-title|ai-title|agent-name|pr-link)"'
 )
 ROW_IDENTITY = re.compile(rb'"(?:sessionId|uuid|leafUuid|messageId|snapshot)"\s*:')
-# An id must fit a key column of the database.
-NATIVE_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 ROLES = {
     "user": Role.USER,
@@ -73,26 +75,11 @@ class ClaudeCodeTranscript:
             for line in head.split(b"\n")
         )
 
-    def header(self, file: IO[bytes], name: str) -> Header | None:
-        """By the file's name where that is a session's id, else by the first row that has one."""
-        stem = PurePath(name).stem
-        rows = _rows(file)
-        row = next((row for row in rows if _native_id(row.get("sessionId"))), None)
-        if row is None:
-            return Header(_clean(stem, 200))
-        session = str(row["sessionId"])
-        # Rows that only administer the session, often the first, do not name its folder.
-        folders = (row.get("cwd") for row in chain([row], islice(rows, ROWS_BEFORE_FOLDER)))
-        project = _clean(next(filter(None, folders), None), 1000)
-        if agent := _native_id(row.get("agentId")):
-            return Header(f"{session}/agent-{agent}", parent_key=session, project=project)
-        return Header(stem if SESSION_NAME.fullmatch(stem) else session, project=project)
-
-    def split(self, file: IO[bytes]) -> Iterator[bytes]:
-        return iter(lambda: file.readline(LONGEST_LINE), b"")
-
-    def parser(self) -> Parser:
-        return _TranscriptParser().parse
+    def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
+        header = _header(file, name)
+        file.seek(0)
+        parser = _TranscriptParser(header)
+        return map(parser.parse, lines_of(file))
 
 
 class ClaudeCodeAgentNote:
@@ -104,21 +91,39 @@ class ClaudeCodeAgentNote:
     def recognises(self, head: bytes, name: str) -> bool:
         return bool(AGENT_NOTE_NAME.fullmatch(PurePath(name).name)) and b'"agentType"' in head
 
-    def header(self, file: IO[bytes], name: str) -> Header | None:
-        path = PurePath(name)
-        match = AGENT_NOTE_NAME.fullmatch(path.name)
-        if match is None or path.parent.name != "subagents":
-            return None
-        session = path.parent.parent.name
-        note = _load(file.read(HEAD_BYTES))
-        title = _clean(note.get("description"), 300) if note else ""
-        return Header(f"{session}/{match['agent']}", parent_key=session, title=title)
+    def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
+        raw = file.read()
+        note = json_object(raw)
+        if raw:
+            yield ParsedRecord(raw, unreadable=note is None, header=_noted(note, PurePath(name)))
 
-    def split(self, file: IO[bytes]) -> Iterator[bytes]:
-        return iter(lambda: file.read(LONGEST_LINE), b"")
 
-    def parser(self) -> Parser:
-        return lambda raw: ParsedRecord(raw, unreadable=_load(raw) is None)
+def _noted(note: dict[str, Any] | None, path: PurePath) -> Header | None:
+    """The sub-agent that a note is about: where the note lies says whose it is."""
+    match = AGENT_NOTE_NAME.fullmatch(path.name)
+    if match is None or path.parent.name != "subagents":
+        return None
+    session = path.parent.parent.name
+    title = short_text(note.get("description"), 300) if note else ""
+    return Header(
+        f"{session}/{match['agent']}", parent_key=session, title=title, declared=bool(title)
+    )
+
+
+def _header(file: IO[bytes], name: str) -> Header:
+    """By the file's name where that is a session's id, else by the first row that has one."""
+    stem = PurePath(name).stem
+    rows = filter(None, map(json_object, lines_of(file)))
+    row = next((row for row in rows if native_id(row.get("sessionId"))), None)
+    if row is None:
+        return Header(short_text(stem, 200))
+    session = str(row["sessionId"])
+    # Rows that only administer the session, often the first, do not name its folder.
+    folders = (row.get("cwd") for row in chain([row], islice(rows, ROWS_BEFORE_FOLDER)))
+    project = short_text(next(filter(None, folders), None), 1000)
+    if agent := native_id(row.get("agentId")):
+        return Header(f"{session}/agent-{agent}", parent_key=session, project=project)
+    return Header(stem if SESSION_NAME.fullmatch(stem) else session, project=project)
 
 
 class _TranscriptParser:
@@ -128,13 +133,14 @@ class _TranscriptParser:
     is one gets the nearest ancestor that is a message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, header: Header) -> None:
+        self._header = header
         self._parent_of_progress: dict[str, str] = {}
 
     def parse(self, raw: bytes) -> ParsedRecord:
         if not raw.strip():
             return ParsedRecord(raw)
-        row = _load(raw)
+        row = json_object(raw)
         if row is None:
             return ParsedRecord(raw, unreadable=True)
         kind = row.get("type")
@@ -143,23 +149,24 @@ class _TranscriptParser:
         if not isinstance(kind, str) or kind not in ROLES or "uuid" not in row:
             return ParsedRecord(raw)
         message = self._message(row)
-        return ParsedRecord(raw, message, unreadable=message is None)
+        return ParsedRecord(raw, message, message is None, self._header)
 
     def _remember(self, row: dict[str, Any]) -> None:
-        if identifier := _native_id(row.get("uuid")):
+        if identifier := native_id(row.get("uuid")):
             self._parent_of_progress[identifier] = self._parent(row)
 
     def _parent(self, row: dict[str, Any]) -> str:
         # After a compact boundary parentUuid is null and the logical parent is the real one.
-        parent = _native_id(row.get("parentUuid")) or _native_id(row.get("logicalParentUuid"))
+        parent = native_id(row.get("parentUuid")) or native_id(row.get("logicalParentUuid"))
         return self._parent_of_progress.get(parent, parent)
 
     def _message(self, row: dict[str, Any]) -> ParsedMessage | None:
-        identifier = _native_id(row["uuid"])
+        identifier = native_id(row["uuid"])
         content = _content(row)
         if not identifier or content is None:
             return None
         inner = row["message"] if isinstance(row.get("message"), dict) else {}
+        timestamp = row.get("timestamp")
         role = ROLES[row["type"]]
         if role == Role.USER and any(block.get("type") == "tool_result" for block in content):
             role = Role.TOOL
@@ -168,9 +175,9 @@ class _TranscriptParser:
             parent_key=self._parent(row),
             role=role,
             content=content,
-            sent_at=_moment(row.get("timestamp")),
-            api_id=_native_id(inner.get("id")),
-            metadata=_picked(row, ROW_METADATA) | _picked(inner, MESSAGE_METADATA),
+            sent_at=moment(timestamp) if isinstance(timestamp, str) else None,
+            api_id=native_id(inner.get("id")),
+            metadata=picked(row, ROW_METADATA) | picked(inner, MESSAGE_METADATA),
         )
 
 
@@ -178,58 +185,8 @@ def _content(row: dict[str, Any]) -> list[Block] | None:
     """The content blocks of a row, or None if it has not the shape of its type."""
     if row["type"] in ("user", "assistant"):
         inner = row.get("message")
-        return _blocks(inner.get("content")) if isinstance(inner, dict) else None
+        return blocks_of(inner.get("content")) if isinstance(inner, dict) else None
     if isinstance(row.get("content"), str):
         return [{"type": "text", "text": row["content"]}]
     own = {key: value for key, value in row.items() if key not in ENVELOPE}
     return [{**own, "type": row["type"]}]
-
-
-def _blocks(content: Any) -> list[Block] | None:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    if isinstance(content, list):
-        return [
-            block if isinstance(block, dict) else {"type": "unknown", "value": block}
-            for block in content
-        ]
-    return None
-
-
-def _rows(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    while line := file.readline(LONGEST_LINE):
-        if (row := _load(line)) is not None:
-            yield row
-
-
-def _load(raw: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _picked(source: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {new: source[old] for old, new in names.items() if source.get(old) not in (None, False)}
-
-
-def _native_id(value: Any) -> str:
-    return value if isinstance(value, str) and NATIVE_ID.fullmatch(value) else ""
-
-
-def _clean(value: Any, longest: int) -> str:
-    """A short text for a column: without what PostgreSQL's text cannot hold."""
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\x00", "").encode(errors="replace").decode()[:longest]
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -3,7 +3,7 @@
 A new format is one module with one object of this shape, listed in `dedup.formats`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any, Protocol
@@ -18,17 +18,33 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The conversation that a file belongs to, as its source names it."""
+    """A conversation as its source names it.
+
+    `certain` says that the source itself gave out the key. Where it is only a file's name, the
+    conversation is found by what it says. `declared` conversations are made even where the file
+    holds no message of them.
+    """
 
     key: str
     parent_key: str = ""
     title: str = ""
     project: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    certain: bool = True
+    declared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedMessage:
-    """One message as its source has it; `native_key` is unique within the source."""
+    """One message as its source has it.
+
+    `native_key` is unique within the source; empty where the source gives out none, and then
+    messages are told apart by what stands around them. `index` is the source's own number of the
+    message in its conversation. `order` is its place in the reading order of the conversation,
+    where that is not the order of the file: all messages of a conversation have one, or none.
+    `compared` stands for the content in the content hash, where the content itself says more
+    than the message did: how it was wrapped, for example.
+    """
 
     native_key: str
     role: Role
@@ -37,11 +53,14 @@ class ParsedMessage:
     sent_at: datetime | None = None
     api_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    index: int | None = None
+    order: int | None = None
+    compared: list[Block] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """One record of a file: its bytes, and the message in it if there is one.
+    """One record of a file: its bytes, its conversation, and the message in it if there is one.
 
     `unreadable` records are damaged; the rest without a message are of kinds that carry none.
     """
@@ -49,13 +68,11 @@ class ParsedRecord:
     raw: bytes
     message: ParsedMessage | None = None
     unreadable: bool = False
-
-
-Parser = Callable[[bytes], ParsedRecord]
+    header: Header | None = None
 
 
 class Format(Protocol):
-    """One export format. The records of a file, joined, are the file."""
+    """One export format."""
 
     source: Source
     parser_version: int
@@ -63,11 +80,9 @@ class Format(Protocol):
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether a file beginning with `head` (at most HEAD_BYTES) is in this format."""
 
-    def header(self, file: IO[bytes], name: str) -> Header | None:
-        """The conversation of the file; None where the file does not say."""
+    def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
+        """The file's records in order: their bytes, joined, are the file.
 
-    def split(self, file: IO[bytes]) -> Iterator[bytes]:
-        """The file's records in order, with their separators."""
-
-    def parser(self) -> Parser:
-        """A function that reads the records of one file, called in their order."""
+        A record with a message has a header. Memory holds one conversation at most. Whatever
+        is wrong with the file, nothing is raised: what cannot be read is unreadable.
+        """

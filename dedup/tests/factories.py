@@ -106,7 +106,7 @@ def rebuilt_files(user_id: UUID) -> dict[str, bytes]:
     """The bytes of every imported file by its name, from the database alone."""
     rows = imports_to_verify(user_id)
     with acting_as(user_id):
-        return {row.name: b"".join(place.raw for place in rebuilt(row)) for row in rows}
+        return {row.name: b"".join(record.raw for record in rebuilt(row)) for row in rows}
 
 
 def latest_import(user_id: UUID) -> Import:

@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.tests.factories import make_user
 from common.errors import DomainError
 from common.tenancy import acting_as
-from dedup import importing
+from dedup import intake
 from dedup.errors import FileChangedError, UnknownFormatError, UnreadableFileError
 from dedup.models import Artifact, Conversation, Import, Message, Observation, Revision
 from dedup.services import import_path
@@ -319,21 +319,21 @@ def test_a_file_that_grows_meanwhile_is_read_as_far_as_it_was(
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "operator"])
-@pytest.mark.parametrize("step", ["stage", "merge_staged", "_account"])
+@pytest.mark.parametrize("step", ["stage", "merge_staged", "write_log"])
 def test_an_import_that_fails_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     owner = make_user()
     import_path(user_id=owner.pk, path=transcript(tmp_path / "a", dialogue(2)))
     before, path = counts_of_tables(), transcript(tmp_path / "b", dialogue(6))
-    real = getattr(importing, step)
+    real = getattr(intake, step)
 
     def fail(*values: Any) -> None:
         real(*values)
         raise RuntimeError("lightning")
 
     with monkeypatch.context() as storm:
-        storm.setattr(importing, step, fail)
+        storm.setattr(intake, step, fail)
         with pytest.raises(RuntimeError, match="lightning"):
             import_path(user_id=owner.pk, path=path)
 

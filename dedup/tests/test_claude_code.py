@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,8 +36,12 @@ ROWS = st.fixed_dictionaries(
 
 
 def parse(*rows: Row | bytes) -> list[ParsedRecord]:
-    parser = ClaudeCodeTranscript().parser()
-    return [parser(lines([row])) for row in rows]
+    """The records of a session's file without what they say of the session."""
+    file = io.BytesIO(lines(rows))
+    return [
+        replace(record, header=None)
+        for record in ClaudeCodeTranscript().records(file, f"{SESSION}.jsonl")
+    ]
 
 
 def message_of(row: Row | bytes) -> ParsedMessage:
@@ -46,7 +51,15 @@ def message_of(row: Row | bytes) -> ParsedMessage:
 
 
 def header_of(name: str, *rows: Row | bytes) -> Header | None:
-    return ClaudeCodeTranscript().header(io.BytesIO(lines(rows)), name)
+    """The conversation of a message that follows the rows and says nothing of it."""
+    last = {"type": "user", "uuid": "last", "message": {"content": "Well?"}}
+    *_, record = ClaudeCodeTranscript().records(io.BytesIO(lines([*rows, last])), name)
+    return record.header
+
+
+def note_of(text: bytes, name: str) -> ParsedRecord:
+    (record,) = ClaudeCodeAgentNote().records(io.BytesIO(text), name)
+    return record
 
 
 # --- Recognition -------------------------------------------------------------------------------
@@ -139,24 +152,22 @@ def test_session_ids_that_do_not_fit_are_passed_over() -> None:
 
 
 def test_a_note_on_a_sub_agent_gives_its_conversation_a_title() -> None:
-    note = ClaudeCodeAgentNote()
     text = b'{"agentType": "Explore", "description": "Look up\\u0000 densities"}'
 
-    found = note.header(io.BytesIO(text), f"/p/{SESSION}/subagents/agent-a1.meta.json")
-    lost = note.header(io.BytesIO(text), "/p/agent-a1.meta.json")
+    found = note_of(text, f"/p/{SESSION}/subagents/agent-a1.meta.json")
+    lost = note_of(text, "/p/agent-a1.meta.json")
 
-    assert found == Header(f"{SESSION}/agent-a1", parent_key=SESSION, title="Look up densities")
-    assert lost is None
+    assert found.header == Header(
+        f"{SESSION}/agent-a1", parent_key=SESSION, title="Look up densities", declared=True
+    )
+    assert lost == ParsedRecord(text)
 
 
 def test_a_note_is_one_record_without_a_message() -> None:
-    note = ClaudeCodeAgentNote()
+    name = "/p/agent-a1.meta.json"
 
-    def records(text: bytes) -> list[ParsedRecord]:
-        return [note.parser()(raw) for raw in note.split(io.BytesIO(text))]
-
-    assert records(b'{"agentType": 1}') == [ParsedRecord(b'{"agentType": 1}')]
-    assert records(b"{") == [ParsedRecord(b"{", unreadable=True)]
+    assert note_of(b'{"agentType": 1}', name) == ParsedRecord(b'{"agentType": 1}')
+    assert note_of(b"{", name) == ParsedRecord(b"{", unreadable=True)
 
 
 # --- Messages ----------------------------------------------------------------------------------
@@ -320,7 +331,7 @@ def test_the_depth_that_can_be_read_does_not_depend_on_the_stack() -> None:
     def read(raw: bytes, frames: int) -> bool:
         if frames:
             return read(raw, frames - 1)
-        return stored_record(ClaudeCodeTranscript().parser(), raw).unreadable
+        return stored_record(parse(raw)[0]).unreadable
 
     assert [read(nested(depth), frames) for depth in (150, 400) for frames in (0, 200)] == [
         False,
@@ -335,28 +346,26 @@ def test_the_depth_that_can_be_read_does_not_depend_on_the_stack() -> None:
 
 @given(st.binary(max_size=400) | st.lists(st.binary(max_size=40)).map(b"\n".join))
 def test_the_records_joined_are_the_file(data: bytes) -> None:
-    records = list(ClaudeCodeTranscript().split(io.BytesIO(data)))
+    raws = [record.raw for record in parse(data)]
 
-    assert b"".join(records) == data
-    assert all(records)
+    assert b"".join(raws) == data
+    assert all(raws)
 
 
 @given(st.binary(max_size=200))
 def test_reading_any_bytes_never_raises(raw: bytes) -> None:
-    (record,) = parse(raw)
+    records = parse(raw)
 
-    assert record.raw == raw
-    assert record.message is None
+    assert b"".join(record.raw for record in records) == raw
+    assert not any(record.message for record in records)
 
 
 @settings(max_examples=300)
 @given(st.lists(ROWS, min_size=1, max_size=4))
 def test_reading_any_rows_never_raises(rows: list[Row]) -> None:
-    raws = [json.dumps(row).encode() for row in rows]
-    parser = ClaudeCodeTranscript().parser()
+    raws = [json.dumps(row).encode() + b"\n" for row in rows]
 
-    records = [stored_record(parser, raw) for raw in raws]
-    header_of("pies.jsonl", *rows)
+    records = [stored_record(record) for record in parse(*raws)]
 
     assert [record.raw for record in records] == raws
 
@@ -368,4 +377,4 @@ def test_detection_answers_or_refuses(head: bytes, name: str) -> None:
     except UnknownFormatError:
         return
 
-    found.header(io.BytesIO(head), name)
+    assert b"".join(record.raw for record in found.records(io.BytesIO(head), name)) == head

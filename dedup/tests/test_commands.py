@@ -73,7 +73,7 @@ def import_json(owner: User, *paths: Path, **options: Any) -> tuple[int, dict[st
 def figures(report: dict[str, Any]) -> list[dict[str, Any]]:
     """A report without what differs between two runs: ids and times."""
     parts = [*report["files"], *report["conversations"], report["totals"]]
-    volatile = {"id", "conversation", "processing_time_ms"}
+    volatile = {"id", "conversations", "processing_time_ms"}
     return [{name: value for name, value in part.items() if name not in volatile} for part in parts]
 
 
@@ -142,7 +142,7 @@ def test_the_report_names_every_figure(owner: User, tmp_path: Path) -> None:
         "interrupted",
     }
     (file,), (conversation,) = report["files"], report["conversations"]
-    assert set(file) == {*COUNTS, "path", "source", "sha256", "already_imported", "conversation"}
+    assert set(file) == {*COUNTS, "path", "source", "sha256", "already_imported", "conversations"}
     assert set(conversation) == {
         *COUNTS,
         "id",
@@ -153,7 +153,7 @@ def test_the_report_names_every_figure(owner: User, tmp_path: Path) -> None:
         "total_unique_messages",
     }
     assert set(report["totals"]) == {*COUNTS, "total_unique_messages"}
-    assert (file["path"], file["conversation"]) == (str(path), conversation["id"])
+    assert (file["path"], file["conversations"]) == (str(path), [conversation["id"]])
     assert (conversation["native_key"], conversation["watermark"]) == (SESSION, 2)
 
 
@@ -210,7 +210,11 @@ def test_junk_in_a_folder_is_passed_over_and_said(owner: User, tmp_path: Path) -
 
     assert code == 1
     assert [file["path"] for file in report["files"]] == [str(good)]
-    assert [Path(row["path"]).name for row in report["skipped"]] == ["other.jsonl", "random.jsonl"]
+    assert [Path(row["path"]).name for row in report["skipped"]] == [
+        "notes.txt",
+        "other.jsonl",
+        "random.jsonl",
+    ]
     assert [Path(row["path"]).name for row in report["errors"]] == ["gone.jsonl"]
     assert "cannot be read: No such file" in report["errors"][0]["reason"]
 

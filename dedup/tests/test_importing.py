@@ -431,8 +431,8 @@ def test_an_old_style_copy_shares_its_messages(tmp_path: Path) -> None:
 
     assert counts(result) == (5, 1, 4, 0)
     assert reading_order(owner.pk, OTHER_SESSION) == ["m0", "m1", "m2", "m3", "x4"]
-    assert result.conversation is not None
-    assert (result.conversation.watermark, result.conversation.total_unique_messages) == (0, 5)
+    (conversation,) = result.conversations
+    assert (conversation.watermark, conversation.total_unique_messages) == (0, 5)
     assert integrity_problems(owner.pk) == []
 
 
@@ -506,7 +506,7 @@ def test_the_result_as_json_names_every_figure(tmp_path: Path) -> None:
 
     result = import_path(user_id=owner.pk, path=path)
 
-    assert result.conversation is not None
+    (conversation,) = result.conversations
     counted = {
         "messages_in_export": 3,
         "new_messages": 3,
@@ -522,17 +522,17 @@ def test_the_result_as_json_names_every_figure(tmp_path: Path) -> None:
         "source": "claude_code",
         "sha256": latest_import(owner.pk).artifact.sha256.hex(),
         "already_imported": False,
-        "conversation": str(result.conversation.id),
+        "conversations": [str(conversation.id)],
         **counted,
     }
-    assert result.conversation.as_json() == {
-        "id": str(result.conversation.id),
+    assert conversation.as_json() == {
+        "id": str(conversation.id),
         "source": "claude_code",
         "native_key": SESSION,
         "title": "Words 0",
         "watermark": 2,
         "total_unique_messages": 3,
-        **(dict.fromkeys(counted, 0)),
+        **counted,
     }
 
 
@@ -563,7 +563,7 @@ def test_a_file_without_messages_makes_no_conversation(tmp_path: Path) -> None:
 
     result = import_path(user_id=owner.pk, path=path)
 
-    assert (result.conversation, counts(result)) == (None, (0, 0, 0, 0))
+    assert (result.conversations, counts(result)) == ([], (0, 0, 0, 0))
     assert rebuilt_files(owner.pk) == {str(path): path.read_bytes()}
     with acting_as(owner.pk):
         assert not Conversation.objects.exists()

@@ -17,7 +17,7 @@ from common.locks import try_lock
 from common.queue import ACTOR_HEADER
 from common.tenancy import acting_as
 from common.tests.broker import empty_queue, queued_messages
-from dedup import importing
+from dedup import importing, intake
 from dedup.choices import ImportStatus
 from dedup.errors import ArchiveBusyError
 from dedup.importing import MOST_ATTEMPTS, join_archive, run_import
@@ -185,7 +185,7 @@ def test_an_unexpected_error_leaves_the_import_to_be_tried_again(
         raise RuntimeError("lightning")
 
     with monkeypatch.context() as storm:
-        storm.setattr(importing, "merge_staged", fail)
+        storm.setattr(intake, "merge_staged", fail)
         with pytest.raises(RuntimeError, match="lightning"):
             read(row)
 
