@@ -1,7 +1,6 @@
 """Real exports of other formats than transcripts, where some are at hand."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
