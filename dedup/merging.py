@@ -242,16 +242,19 @@ COUNT = """
 
 # New messages whose content the conversation had in another message, earlier or above.
 COUNT_COLLISIONS = """
-    SELECT conversation_id, sum(new - CASE WHEN old = 0 THEN 1 ELSE 0 END)::integer
-    FROM (SELECT m.conversation_id,
-                 count(*) FILTER (WHERE m.message_index >= c.next_index) AS new,
-                 count(*) FILTER (WHERE m.message_index < c.next_index) AS old
-          FROM (SELECT DISTINCT conversation_id, next_index FROM staged_conversation
-                WHERE conversation_id = ANY(%(grown)s::uuid[])) c
-          JOIN dedup_message m USING (conversation_id)
-          JOIN dedup_revision v ON v.message_id = m.id AND v.hash_version = %(hash_version)s
-          GROUP BY m.conversation_id, v.content_hash) counted
-    WHERE new > 0
+    SELECT conversation_id, sum(new - CASE WHEN known THEN 0 ELSE 1 END)::integer
+    FROM (SELECT g.conversation_id, g.new, EXISTS (
+              SELECT FROM dedup_revision v JOIN dedup_message m ON m.id = v.message_id
+              WHERE v.content_hash = g.content_hash AND v.hash_version = %(hash_version)s
+                AND m.conversation_id = g.conversation_id AND m.message_index < g.next_index
+          ) AS known
+          FROM (SELECT c.conversation_id, c.next_index, s.content_hash, count(*) AS new
+                FROM added a
+                JOIN staged s USING (ordinal)
+                JOIN resolved r USING (native_key)
+                JOIN staged_conversation c ON c.number = s.conversation
+                WHERE r.fresh
+                GROUP BY c.conversation_id, c.next_index, s.content_hash) g) counted
     GROUP BY conversation_id
 """
 
@@ -320,8 +323,7 @@ def _find_aliases(
 
 def _count(values: dict[str, Any]) -> dict[UUID, MergeCounts]:
     counted = {id_: (messages, new, other) for id_, messages, new, other in rows(COUNT, values)}
-    grown = [conversation for conversation, (_, new, _) in counted.items() if new]
-    collisions = dict(rows(COUNT_COLLISIONS, values | {"grown": grown})) if grown else {}
+    collisions = dict(rows(COUNT_COLLISIONS, values))
     return {
         conversation: MergeCounts(*counts, collisions=collisions.get(conversation, 0))
         for conversation, counts in counted.items()
