@@ -135,7 +135,7 @@ class Intake:
 
 def name_another(row: Import, file: IO[bytes], started: float) -> None:
     """Notes on two sub-agents may have equal bytes: where they lie says which one is meant."""
-    if is_zipped(file):
+    if row.messages_in_export or is_zipped(file):
         return
     (part,) = parts_of(file, row.name, row.wanted_source)
     header = next((record.header for record in part.records() if record.header), None)

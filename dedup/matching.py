@@ -172,8 +172,14 @@ class Matcher:
                 parts = tuple({other for other in others if other != first})
                 return Found(conversation, first, segments, parts), given
         own = _segments_of(known) if known else []
-        segments, given = self._assign(own, shown, certain=True) or ((), {})
-        return Found(conversation, known, segments), given or self._own_keys(shown, {})
+        if overlapping := self._assign(own, shown, certain=True):
+            segments, given = overlapping
+            return Found(conversation, known, segments), given
+        if known and conversation.header.numbered:
+            # The third of a list that was made anew is another conversation.
+            conversation.rename(f"{conversation.header.key}~{self._import_id}")
+            known = None
+        return Found(conversation, known), self._own_keys(shown, {})
 
     def _assign(
         self, segments: Sequence[UUID], shown: Sequence[tuple[int, Shown]], *, certain: bool

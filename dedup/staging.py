@@ -5,7 +5,7 @@ COPY into a table under policies is refused by PostgreSQL; a temporary table has
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import connection
 from psycopg.types.json import Jsonb
@@ -67,6 +67,9 @@ class StagedConversation:
     messages: int = 0
     unkeyed: bool = False
     first_words: str = ""
+
+    def rename(self, key: str) -> None:
+        self.header = replace(self.header, key=key)
 
     def count(self, message: StoredMessage) -> None:
         self.messages += 1

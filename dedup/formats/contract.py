@@ -15,6 +15,9 @@ HEAD_BYTES = 1 << 20
 
 Block = dict[str, Any]
 
+# Between a file's name and the number of a conversation in it.
+NUMBER = "#"
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -32,6 +35,11 @@ class Header:
     metadata: dict[str, Any] = field(default_factory=dict)
     certain: bool = True
     declared: bool = False
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the key is a place in a file, which the next file may give to another one."""
+        return not self.certain and NUMBER in self.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import PurePath
 from typing import IO, Any
 
-from dedup.formats.contract import Block, ParsedMessage
+from dedup.formats.contract import NUMBER, Block, ParsedMessage
 
 # A longer line is kept in pieces, none of which parses; no transcript comes near it.
 LONGEST_LINE = 128 << 20
@@ -78,7 +78,7 @@ def picked(source: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any
 def key_by_file(name: str, number: int) -> str:
     """The key of a conversation without one; the number tells those of one file apart."""
     stem = short_text(PurePath(name).stem, 180)
-    return f"{stem}#{number}" if number else stem
+    return f"{stem}{NUMBER}{number}" if number else stem
 
 
 def in_reading_order(
