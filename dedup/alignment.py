@@ -7,11 +7,12 @@ whole is believed only if nearly all of the overlap agrees. Equal content alone 
 and in doubt a message is new: a spare duplicate is visible and repairable, a lost one is not.
 """
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+from dedup.subsequences import Pair, longest_common, longest_rising, mask_of, masks_of
 
 LIKELY = 0.9  # of an overlap agrees
 REWRITTEN = 0.6  # of an overlap agrees, where the source names the conversation
@@ -21,7 +22,6 @@ CELLS = 100_000_000  # bits of the longest common subsequence's table: 12 MB
 
 Token = tuple[bytes, str]
 Tokens = Sequence[frozenset[Token]]
-Pair = tuple[int, int]  # shown position, stored position
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +164,10 @@ def _chains(anchors: list[Pair]) -> Iterator[list[Pair]]:
     are the second choice.
     """
     if anchors:
-        yield _longest_rising(anchors)
+        yield longest_rising(anchors)
     offsets = Counter(place - position for position, place in anchors)
     for offset, _ in offsets.most_common(OFFSETS):
         yield [pair for pair in anchors if pair[1] - pair[0] == offset]
-
-
-def _longest_rising(pairs: list[Pair]) -> list[Pair]:
-    """The longest part of pairs in shown order that rises in stored order (patience sorting)."""
-    lows: list[int] = []  # the lowest end of a rising part, by length
-    ends: list[int] = []  # its index
-    before: list[int | None] = []
-    for index, (_, place) in enumerate(pairs):
-        length = bisect_left(lows, place)
-        lows[length : length + 1] = [place]
-        ends[length : length + 1] = [index]
-        before.append(ends[length - 1] if length else None)
-    rising = []
-    at: int | None = ends[-1]
-    while at is not None:
-        rising.append(pairs[at])
-        at = before[at]
-    return rising[::-1]
 
 
 def _equal_pairs(chain: list[Pair], new: Tokens, old: Tokens) -> Iterator[Pair]:
@@ -227,7 +209,7 @@ def _common(new: Tokens, old: Tokens) -> list[Pair]:
     if (places := _within(new, old)) is not None:
         return list(enumerate(places))
     level = [(at, at) for at, (a, b) in enumerate(zip(new, old, strict=False)) if a & b]
-    longest = _longest_common(new, old) if len(new) * len(old) <= CELLS else []
+    longest = longest_common(new, old) if len(new) * len(old) <= CELLS else []
     return level if len(new) == len(old) and len(level) >= len(longest) else longest
 
 
@@ -238,47 +220,6 @@ def _within(part: Tokens, whole: Tokens) -> list[int] | None:
         if len(places) < len(part) and not part[len(places)].isdisjoint(tokens):
             places.append(place)
     return places if len(places) == len(part) else None
-
-
-def _longest_common(new: Tokens, old: Tokens) -> list[Pair]:
-    """Bit-parallel: a row for each of `new`, a bit for each of `old`, unset where it adds one.
-
-    Hyyrö, "Bit-parallel LCS-length computation revisited", 2004.
-    """
-    masks = _masks(old)
-    row = full = (1 << len(old)) - 1
-    rows = []
-    for tokens in new:
-        added = row & _mask(tokens, masks)
-        row = ((row + added) | (row - added)) & full
-        rows.append(row)
-    pairs = []
-    position, place = len(new) - 1, len(old) - 1
-    while position >= 0 and place >= 0:
-        if rows[position] >> place & 1:
-            place -= 1
-        elif position and not rows[position - 1] >> place & 1:
-            position -= 1
-        else:
-            pairs.append((position, place))
-            position, place = position - 1, place - 1
-    return pairs[::-1]
-
-
-def _masks(messages: Tokens) -> dict[Token, int]:
-    """Each token's positions as the bits of a number."""
-    masks: Counter[Token] = Counter()
-    for position, tokens in enumerate(messages):
-        for token in tokens:
-            masks[token] |= 1 << position
-    return masks
-
-
-def _mask(tokens: Iterable[Token], masks: dict[Token, int]) -> int:
-    mask = 0
-    for token in tokens:
-        mask |= masks.get(token, 0)
-    return mask
 
 
 def _revised_pairs(
@@ -297,10 +238,10 @@ def _contained(new: Tokens, old: Tokens) -> list[Pair]:
     if len(part) < min(2, len(whole)):
         return []
     last = len(whole) - len(part)
-    masks = _masks(whole)
+    masks = masks_of(whole)
     places = (1 << last + 1) - 1
     for at, tokens in enumerate(part):
-        places &= _mask(tokens, masks) >> at
+        places &= mask_of(tokens, masks) >> at
     starts = [at for at in (0, last, places.bit_length() - 1) if at >= 0 and places >> at & 1]
     if not starts or (places.bit_count() > 1 and starts[0] not in {0, last}):
         return []

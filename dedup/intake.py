@@ -20,7 +20,7 @@ from dedup.conversations import (
 )
 from dedup.errors import SeveralConversationsError
 from dedup.formats.contract import ParsedRecord
-from dedup.formats.legacy_state import check_state
+from dedup.formats.legacy_check import check_state
 from dedup.matching import Found, Matcher
 from dedup.merging import MergeCounts, Target, merge_staged
 from dedup.models import Conversation, DeduplicationLog, Import, savings

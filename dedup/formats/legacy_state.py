@@ -8,11 +8,9 @@ other two say what ought to be in it.
 import hashlib
 import json
 import re
-import zipfile
-import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any
 
@@ -28,7 +26,6 @@ HASHES = "content_hashes.json"
 # A larger file is kept in pieces that are not read; a watermark takes some 50 bytes.
 LARGEST_FILE = 128 << 20
 PIECE_BYTES = 64 << 10
-MISMATCHES_LISTED = 100
 
 # Indexes fit the database's integers, and what has none is read after what has one.
 FIRST_WITHOUT_INDEX = 1 << 30
@@ -51,7 +48,6 @@ ROLES = {
     "system": Role.SYSTEM,
     "tool": Role.TOOL,
 }
-READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 class LegacyLog:
@@ -78,7 +74,7 @@ class LegacyLog:
     def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
         without_index: Counter[str] = Counter()
         for raw in lines_of(file):
-            row = _row(raw)
+            row = read_row(raw)
             if row is None:
                 yield ParsedRecord(raw, unreadable=bool(raw.strip()))
                 continue
@@ -100,7 +96,7 @@ class LegacyWatermarks:
     def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
         """An entry a record, whether or not it has a line of its own."""
         raw = file.read(LARGEST_FILE)
-        if _watermarks(raw) is None:
+        if read_watermarks(raw) is None:
             yield from (ParsedRecord(piece, unreadable=True) for piece in _rest(raw, file))
             return
         beginning = BEGINNING.match(raw)
@@ -124,13 +120,13 @@ class LegacyHashes:
         return PurePath(name).name == HASHES
 
     def records(self, file: IO[bytes], name: str) -> Iterator[ParsedRecord]:
-        damaged = _hashes(file.read(LARGEST_FILE)) is None
+        damaged = read_hashes(file.read(LARGEST_FILE)) is None
         file.seek(0)
         return (ParsedRecord(piece, unreadable=damaged) for piece in _pieces(file))
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class LogRow:
     conversation: str
     message: dict[str, Any]
     content_hash: str
@@ -147,13 +143,13 @@ class _Row:
         return self.content_hash != "" and legacy_hash(self.message) == self.content_hash
 
 
-def _row(raw: bytes) -> _Row | None:
+def read_row(raw: bytes) -> LogRow | None:
     row = json_object(raw) or {}
     conversation, message = row.get("conversation_id"), row.get("message")
     if not isinstance(conversation, str) or not _key(conversation) or not isinstance(message, dict):
         return None
     stored = row.get("content_hash")
-    return _Row(
+    return LogRow(
         conversation, message, stored if isinstance(stored, str) else "", row.get("timestamp")
     )
 
@@ -188,7 +184,7 @@ def _native_key(conversation: str, last: str) -> str:
     return f"sha256:{digest}/{last}"
 
 
-def _log_record(raw: bytes, row: _Row, number: int) -> ParsedRecord:
+def _log_record(raw: bytes, row: LogRow, number: int) -> ParsedRecord:
     header = Header(_key(row.conversation))
     try:
         return ParsedRecord(raw, _message(row, number), header=header)
@@ -197,7 +193,7 @@ def _log_record(raw: bytes, row: _Row, number: int) -> ParsedRecord:
         return ParsedRecord(raw, unreadable=True, header=header)
 
 
-def _message(row: _Row, number: int) -> ParsedMessage:
+def _message(row: LogRow, number: int) -> ParsedMessage:
     """`number` counts the messages without index before this one in its conversation."""
     name, content = _content(row.message)
     role, content = _spoken(row.message, content)
@@ -252,7 +248,7 @@ def _spoken(message: dict[str, Any], content: list[Block]) -> tuple[Role, list[B
     return ROLES.get(named, Role.SYSTEM) if isinstance(named, str) else Role.SYSTEM, content
 
 
-def _metadata(row: _Row, name: str) -> dict[str, Any]:
+def _metadata(row: LogRow, name: str) -> dict[str, Any]:
     message = row.message
     rest = {key: value for key, value in message.items() if key != name} if name else {}
     if name == "message" and isinstance(message["message"], dict):
@@ -269,14 +265,14 @@ def _metadata(row: _Row, name: str) -> dict[str, Any]:
     return metadata
 
 
-def _watermarks(raw: bytes) -> dict[str, int] | None:
+def read_watermarks(raw: bytes) -> dict[str, int] | None:
     values = json_object(raw)
     if values is None or any(type(value) is not int for value in values.values()):
         return None
     return values
 
 
-def _hashes(raw: bytes) -> dict[str, list[str]] | None:
+def read_hashes(raw: bytes) -> dict[str, list[str]] | None:
     values = json_object(raw)
     if values is None:
         return None
@@ -312,125 +308,3 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         piece += line
     if piece:
         yield piece
-
-
-def check_state(open_member: Callable[[str], IO[bytes] | None]) -> dict[str, Any]:
-    """What the three files say of each other.
-
-    `open_member` opens a file of the directory by its name, or gives None if there is none.
-    A missing or damaged file is a finding. A damaged line of the log makes the log damaged, and
-    the other lines are checked all the same.
-    """
-    check = _StateCheck()
-    check.read_log(open_member)
-    watermarks = check.read_whole(open_member, WATERMARKS, _watermarks)
-    hashes = check.read_whole(open_member, HASHES, _hashes)
-    return check.report(watermarks, hashes)
-
-
-@dataclass(slots=True)
-class _StateCheck:
-    messages: int = 0
-    unreadable_lines: int = 0
-    mismatched: int = 0
-    mismatches: list[dict[str, Any]] = field(default_factory=list)
-    hashes_of: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    highest_of: dict[str, int] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-
-    def read_log(self, open_member: Callable[[str], IO[bytes] | None]) -> None:
-        try:
-            file = open_member(LOG)
-            if file is None:
-                self.missing.append(LOG)
-                return
-            with file:
-                for number, raw in enumerate(lines_of(file), start=1):
-                    self._read_line(raw, number)
-        except READ_ERRORS:
-            self.unreadable_lines += 1
-        if self.unreadable_lines:
-            self.damaged.append(LOG)
-
-    def _read_line(self, raw: bytes, number: int) -> None:
-        row = _row(raw)
-        if row is None:
-            self.unreadable_lines += bool(raw.strip())
-            return
-        conversation = row.conversation
-        self.messages += 1
-        if row.content_hash:
-            self.hashes_of[conversation].add(row.content_hash)
-        # Without an index a message counted as the first.
-        index = row.index or 0
-        self.highest_of[conversation] = max(index, self.highest_of.get(conversation, index))
-        if not row.verified:
-            self.mismatched += 1
-            if len(self.mismatches) < MISMATCHES_LISTED:
-                self.mismatches.append({"conversation": conversation, "line": number})
-
-    def read_whole(
-        self,
-        open_member: Callable[[str], IO[bytes] | None],
-        name: str,
-        read: Callable[[bytes], dict[str, Any] | None],
-    ) -> dict[str, Any] | None:
-        values = None
-        try:
-            file = open_member(name)
-            if file is None:
-                self.missing.append(name)
-                return None
-            with file:
-                values = read(file.read(LARGEST_FILE))
-        except READ_ERRORS:
-            pass
-        if values is None:
-            self.damaged.append(name)
-        return values
-
-    def report(
-        self, watermarks: dict[str, int] | None, hashes: dict[str, list[str]] | None
-    ) -> dict[str, Any]:
-        return {
-            "hashes": {
-                "checked": self.messages,
-                "verified": self.messages - self.mismatched,
-                "mismatched": self.mismatches,
-            },
-            "conversations": len(self.highest_of),
-            "messages": self.messages,
-            "watermarks": len(watermarks or {}),
-            "watermark_mismatches": self._watermark_mismatches(watermarks),
-            "hash_file": self._hash_file(hashes),
-            "unreadable_lines": self.unreadable_lines,
-            "missing_files": self.missing,
-            "damaged_files": self.damaged,
-        }
-
-    def _watermark_mismatches(self, watermarks: dict[str, int] | None) -> list[dict[str, Any]]:
-        """Empty, too, where there is no file of watermarks to be compared."""
-        if watermarks is None:
-            return []
-        return [
-            {
-                "conversation": conversation,
-                "watermark": watermarks.get(conversation),
-                "highest_index": self.highest_of.get(conversation),
-            }
-            for conversation in sorted({*watermarks, *self.highest_of})
-            if watermarks.get(conversation) != self.highest_of.get(conversation)
-        ]
-
-    def _hash_file(self, hashes: dict[str, list[str]] | None) -> dict[str, int]:
-        """Nothing is missing where there is no file of hashes to be compared."""
-        if hashes is None:
-            return {"missing_in_log": 0, "missing_in_file": 0}
-        conversations = {*hashes, *self.hashes_of}
-        listed = {key: set(hashes.get(key, [])) for key in conversations}
-        logged = {key: self.hashes_of.get(key, set()) for key in conversations}
-        return {
-            "missing_in_log": sum(len(listed[key] - logged[key]) for key in conversations),
-            "missing_in_file": sum(len(logged[key] - listed[key]) for key in conversations),
-        }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dedup.choices import Role
 from dedup.formats.contract import Format, Header, ParsedMessage, ParsedRecord
+from dedup.formats.legacy_check import check_state
 from dedup.formats.legacy_state import (
     HASHES,
     LOG,
@@ -21,7 +22,6 @@ from dedup.formats.legacy_state import (
     LegacyHashes,
     LegacyLog,
     LegacyWatermarks,
-    check_state,
 )
 from dedup.tests.exports_text import Row, json_lines, legacy_message, legacy_row, legacy_state
 
