@@ -43,6 +43,7 @@ ROLES = {
 }
 BANNER = re.compile(r"(?m)^\s*[╭│▗▐✻][^\n]*?(?:Welcome to Claude Code|Claude Code v\d)")
 VERSION = re.compile(r"Claude Code v?(\d[\w.-]*)")
+DAY = re.compile(r"^\d{4}-\d{2}-\d{2}[-_ ]?")
 FOLDER = re.compile(
     r"(?m)^[│▗▖▘▝▐▛▜▌█\s]*(?:cwd:\s*)?(?P<folder>(?:~|/|[A-Za-z]:\\)(?![^│\n]*\s/)[^│\n]*?)\s*(?:│|$)"
 )
@@ -101,11 +102,11 @@ def _before_marker(lines: list[str]) -> str:
 
 
 def _header(file: IO[bytes], name: str) -> Header:
-    """By the file's name without its ending and the word EXPORT-, in small letters and with
-    hyphens for blanks, as state directories have it: a guess, since a name is easily changed.
+    """By the file's name without the day, the word EXPORT- and its ending, in small letters and
+    with hyphens for blanks: a guess, since a name is easily changed.
     """
     stem = PurePath(name).stem
-    key = re.sub(r"[\s_]", "-", stem.replace("EXPORT-", "")).lower() or stem.lower()
+    key = re.sub(r"[\s_]", "-", DAY.sub("", stem).replace("EXPORT-", "")).lower() or stem.lower()
     first = [_decoded(line[:WIDEST_MARKER]) for line in islice(lines_of(file), LINES_OF_BANNER)]
     banner = _before_marker(first)
     folder, version = FOLDER.search(banner), VERSION.search(banner)

@@ -112,8 +112,8 @@ def test_another_text_is_not_recognised(text: str | bytes, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        ("2025-11-17-EXPORT-MASTER.txt", "2025-11-17-master"),
-        ("exports/2025-11-17-EXPORT-ROLLOUT_MASTER 2.txt", "2025-11-17-rollout-master-2"),
+        ("2025-11-17-EXPORT-MASTER.txt", "master"),
+        ("exports/2025-11-17-EXPORT-ROLLOUT_MASTER 2.txt", "rollout-master-2"),
         ("bakery.txt", "bakery"),
         ("EXPORT-.txt", "export-"),
     ],
@@ -361,8 +361,8 @@ def test_real_exports_are_read_whole() -> None:
         assert b"".join(record.raw for record in records) == raw
         counts[records[-1].header.key if records[-1].header else ""] = len(messages(raw))
 
-    assert counts["2025-11-17-master"] == 155
-    assert counts["2025-11-17-memory-context-refactor"] == 247
+    assert counts["master"] == 155
+    assert counts["memory-context-refactor"] == 247
 
 
 @needs_exports
