@@ -48,7 +48,8 @@ class Beginning:
 def beginning_of(row: Import, snapshot: Snapshot, part: Part) -> Beginning | None:
     """None where no imported file of that name is the beginning, up to the end of a record.
 
-    Messages without ids are told by their neighbours: a file of such is always read whole.
+    Messages without ids are told by their neighbours, and an order that is not the file's is one
+    of all messages: such files are always read whole.
     """
     for shorter in Import.objects.shorter_versions(row, snapshot.size)[:MOST_VERSIONS]:
         if _begins_with(snapshot.file, shorter):
@@ -87,7 +88,8 @@ def _reads_alike(shorter: Import, parser_version: int, records: Iterator[ParsedR
         return False
     count, size = 0, 0
     while size < shorter.artifact.size and (record := next(records, None)):
-        if record.message and not record.message.native_key:
+        message = record.message
+        if message and (not message.native_key or message.order is not None):
             return False
         count, size = count + 1, size + len(record.raw)
     return size == shorter.artifact.size and count == shorter.records

@@ -11,6 +11,8 @@ from dedup.secrets import masked
 from dedup.staging import StagedConversation
 from dedup.statements import rows, run
 
+LONGEST_TITLE = 300
+
 INSERT = """
     INSERT INTO dedup_conversation (user_id, source, native_key, parent_key, title, project,
                                     total_messages, metadata)
@@ -41,7 +43,7 @@ DESCRIBE = """
 
 COUNT = """
     UPDATE dedup_conversation c
-    SET updated_at = now(),
+    SET updated_at = statement_timestamp(),
         total_messages = (SELECT count(*) FROM dedup_placement p
                           JOIN dedup_segment s ON s.id = p.segment_id
                           WHERE s.conversation_id = c.id)
@@ -54,7 +56,7 @@ RAISE_WATERMARKS = """
                                         WHERE m.conversation_id = c.id), -1)
     FROM unnest(%(ids)s::uuid[]) AS c (id)
     ON CONFLICT (conversation_id) DO UPDATE
-    SET highest_index = EXCLUDED.highest_index, updated_at = now()
+    SET highest_index = EXCLUDED.highest_index, updated_at = statement_timestamp()
 """
 
 
@@ -76,7 +78,8 @@ def describe_conversations(found: Sequence[tuple[UUID, StagedConversation]]) -> 
     headers = [conversation.header for _, conversation in found]
     values = {
         "ids": [conversation_id for conversation_id, _ in found],
-        "titles": [masked(storable(header.title)) for header in headers],
+        # A secret that is cut is none that would be known.
+        "titles": [masked(storable(header.title))[:LONGEST_TITLE] for header in headers],
         "first_words": [conversation.first_words for _, conversation in found],
         "parent_keys": [header.parent_key for header in headers],
         "projects": [storable(header.project) for header in headers],

@@ -59,10 +59,10 @@ def storable_text(text: str) -> str:
     return _store_string(text)
 
 
-def text_of(content: list[Block]) -> str:
-    """The words of a message for reading and search, at most LONGEST_TEXT characters."""
+def text_of(content: list[Block], longest: int = LONGEST_TEXT) -> str:
+    """The words of a message for reading and search, at most so many characters."""
     pieces: list[str] = []
-    room = LONGEST_TEXT
+    room = longest
     for block in content:
         for piece in _words(block):
             pieces.append(piece[:room])
@@ -71,7 +71,7 @@ def text_of(content: list[Block]) -> str:
                 break
         if room <= 0:
             break
-    return storable_text("\n".join(pieces))[:LONGEST_TEXT]
+    return storable_text("\n".join(pieces))[:longest]
 
 
 def _words(value: Any) -> Iterator[str]:

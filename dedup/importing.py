@@ -18,9 +18,14 @@ from dedup.choices import ImportStatus
 from dedup.intake import Intake, Report, name_another
 from dedup.models import Import
 from dedup.progress import reporter
+from dedup.statements import rows, run
 
 # An import that is begun this often and never ends is broken itself.
 MOST_ATTEMPTS = 5
+
+# So many new messages, and such a part of all, make a plan for the old size a bad one.
+FEW_ROWS = 2000
+GROWTH = 0.1
 
 
 def run_import(import_id: UUID, user_id: UUID) -> None:
@@ -36,11 +41,14 @@ def run_import(import_id: UUID, user_id: UUID) -> None:
             if not (join_archive(user_id) and try_lock(f"import:{import_id}")):
                 return
             # Since the claim another worker may have read it and given the lock back.
-            rows = Import.objects.unfinished().select_related("artifact")
-            row = rows.filter(pk=import_id).first()
+            unfinished = Import.objects.unfinished().select_related("artifact")
+            row = unfinished.filter(pk=import_id).first()
             if row:
                 kept = snapshot_of_artifact(row.artifact)
                 read_into_archive(row, kept, reporter(row.pk, row.artifact.size))
+        if row:
+            with acting_as(user_id):
+                tell_planner(row.new_messages)
     except DomainError as error:
         with acting_as(user_id):
             Import.objects.filter(pk=import_id).fail(error.code, error.detail)
@@ -108,6 +116,19 @@ def _repeat(row: Import, original: Import) -> None:
     row.content_sha256 = original.content_sha256
     row.report = original.report
     row.last_sent_at = original.last_sent_at
+
+
+def tell_planner(row_count: int) -> None:
+    """Afterwards the planner knows of rows that make a table much larger than it was.
+
+    Autovacuum would tell it in a minute, and until then plans are made for the old size. Needs
+    a transaction of its own: statistics are held from others until it ends.
+    """
+    if row_count < FEW_ROWS:
+        return
+    ((known,),) = rows("SELECT reltuples FROM pg_class WHERE oid = 'dedup_message'::regclass")
+    if row_count > GROWTH * max(known, 0):
+        run("SELECT dedup_refresh_planner_statistics()")
 
 
 def _unheard(records: int, bytes_read: int) -> None:

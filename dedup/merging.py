@@ -135,7 +135,8 @@ ALIAS_CANDIDATES = """
     ORDER BY 1, 2
 """
 
-# An id of this file that is another name of a message of this file waits for its insertion.
+# An id of this file that is another name of a message of this file waits for its insertion. The
+# planner must learn that many rows are fresh, or it joins them one by one.
 INSERT_MESSAGES = """
     WITH inserted AS (
         INSERT INTO dedup_message (user_id, conversation_id, source, native_key, parent_key,
@@ -153,7 +154,8 @@ INSERT_MESSAGES = """
         RETURNING id, native_key
     )
     UPDATE resolved r SET message_id = inserted.id, fresh = true
-    FROM inserted WHERE inserted.native_key = r.native_key
+    FROM inserted WHERE inserted.native_key = r.native_key;
+    ANALYZE resolved
 """
 
 INSERT_ALIASES = """
@@ -240,13 +242,16 @@ COUNT = """
     GROUP BY c.conversation_id
 """
 
-# New messages whose content the conversation had in another message, earlier or above.
+# New messages whose content the conversation had in another message, earlier or above. As a join
+# the planner would begin with all messages of the conversation, for each content anew.
 COUNT_COLLISIONS = """
     SELECT conversation_id, sum(new - CASE WHEN known THEN 0 ELSE 1 END)::integer
     FROM (SELECT g.conversation_id, g.new, EXISTS (
-              SELECT FROM dedup_revision v JOIN dedup_message m ON m.id = v.message_id
+              SELECT FROM dedup_revision v
               WHERE v.content_hash = g.content_hash AND v.hash_version = %(hash_version)s
-                AND m.conversation_id = g.conversation_id AND m.message_index < g.next_index
+                AND (SELECT m.conversation_id = g.conversation_id
+                            AND m.message_index < g.next_index
+                     FROM dedup_message m WHERE m.id = v.message_id)
           ) AS known
           FROM (SELECT c.conversation_id, c.next_index, s.content_hash, count(*) AS new
                 FROM added a

@@ -8,7 +8,7 @@ migrations: Django declares the relations here without constraints of its own.
 from typing import Any
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex, HashIndex
+from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import (
@@ -361,7 +361,7 @@ class Revision(models.Model):
         ]
         indexes = [
             GinIndex(fields=["search"], name="revision_search"),
-            HashIndex(fields=["content_hash"], name="revision_content"),
+            Index(fields=["user", "content_hash"], name="revision_content"),
             Index(fields=["message"], condition=~Q(secrets=[]), name="revision_with_secrets"),
         ]
 

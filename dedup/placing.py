@@ -46,13 +46,23 @@ JOIN_SEGMENT = """
 """
 
 # The messages of the file in its order, each once, and where they stand already. Of a file whose
-# beginning is kept, the last message of that beginning comes first.
+# beginning is kept, what that shows is in order: its last message comes first, and what its end
+# shows again moves nothing.
 SHOWN = """
-    WITH shown AS (
+    WITH begun AS MATERIALIZED (
+        SELECT DISTINCT v.message_id
+        FROM resolved r
+        JOIN dedup_revision v ON v.message_id = r.message_id
+        JOIN dedup_observation o ON o.revision_id = v.id
+        WHERE cardinality(%(beginnings)s::uuid[]) > 0
+          AND NOT r.fresh AND o.import_id = ANY(%(beginnings)s::uuid[])
+    ),
+    shown AS (
         SELECT c.segment_id, r.message_id, min(s.place) AS place, min(s.ordinal) AS ordinal
         FROM staged s
         JOIN resolved r USING (native_key)
         JOIN staged_conversation c ON c.number = s.conversation
+        WHERE r.message_id NOT IN (SELECT message_id FROM begun)
         GROUP BY c.segment_id, r.message_id
         UNION ALL
         SELECT c.segment_id, last.message_id, -1, -1
@@ -62,7 +72,6 @@ SHOWN = """
             JOIN dedup_revision v ON v.id = o.revision_id
             JOIN dedup_placement p ON p.message_id = v.message_id
             WHERE o.import_id = ANY(%(beginnings)s::uuid[]) AND p.segment_id = c.segment_id
-              AND NOT EXISTS (SELECT FROM resolved r WHERE r.message_id = v.message_id)
             ORDER BY o.ordinal DESC LIMIT 1) last
         WHERE cardinality(%(beginnings)s::uuid[]) > 0
     )

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from dedup.formats.contract import Header, ParsedMessage, ParsedRecord
-from dedup.hashing import content_hash, storable, text_of
+from dedup.formats.contract import Block, Header, ParsedMessage, ParsedRecord
+from dedup.hashing import LONGEST_TEXT, content_hash, storable, text_of
 from dedup.secrets import Secret, cover, find_secrets, masked
+
+LONGEST_CUT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,19 @@ def stored_record(parsed: ParsedRecord) -> StoredRecord:
 
 
 def stored_message(parsed: ParsedMessage) -> StoredMessage:
-    text = text_of(parsed.content)
+    text = searched_text(parsed.content)
     secrets = find_secrets(text)
     return StoredMessage(
         parsed=parsed,
         content=storable(parsed.content),
-        text=masked(cover(text, secrets)) if secrets else text,
+        text=(masked(cover(text, secrets)) if secrets else text)[:LONGEST_TEXT],
         secrets=secrets,
         content_hash=content_hash(parsed.role, parsed.compared or parsed.content),
         metadata=storable(parsed.metadata),
     )
+
+
+def searched_text(content: list[Block]) -> str:
+    """The words in which secrets are looked for: a little more than what is kept, since of a
+    secret that is cut the beginning would be shown."""
+    return text_of(content, LONGEST_TEXT + LONGEST_CUT)

@@ -11,8 +11,9 @@ from django.db.models import Max
 
 from common.errors import InvalidInputError
 from dedup.models import Message, Observation, Revision
+from dedup.secrets import masked
 
-# What the search function puts around a found word; neither can occur in typed text.
+# What the search function puts around a found word, and takes out of the text before.
 START, STOP = "\x02", "\x03"
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -20,12 +21,19 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class SearchFilters:
-    """What to look for, in web search syntax, and where."""
+    """What to look for, in web search syntax, and where.
+
+    `project` is the whole of a conversation's project or its last parts: `kitchen` finds
+    `/home/robin/kitchen`. A message counts for each conversation in which it is placed. `tool`
+    is the name of a tool that the message calls.
+    """
 
     words: str
     source: str | None = None
     role: str | None = None
     conversation: UUID | None = None
+    project: str | None = None
+    tool: str | None = None
     sent_from: datetime | None = None
     sent_before: datetime | None = None
 
@@ -54,12 +62,14 @@ def search_messages(
         if cursor.fetchone() == ("T",):
             raise InvalidInputError("Give a word to look for: to leave words out is not enough.")
         cursor.execute(
-            "SELECT * FROM dedup_search(%s, %s, %s, %s, %s, %s, %s::real, %s, %s)",
+            "SELECT * FROM dedup_search(%s, %s, %s, %s, %s, %s, %s, %s, %s::real, %s, %s)",
             [
                 filters.words,
                 filters.source,
                 filters.role,
                 filters.conversation,
+                filters.project,
+                filters.tool,
                 filters.sent_from,
                 filters.sent_before,
                 rank,
@@ -95,15 +105,22 @@ def latest_revisions(message_ids: Iterable[UUID]) -> dict[UUID, Revision]:
     return latest
 
 
-def _furthest(revision_ids: Iterable[UUID]) -> dict[UUID, datetime]:
-    """For each revision the time of the last message in the exports that show it."""
+def _furthest(revision_ids: Iterable[UUID]) -> dict[UUID, tuple[datetime, int]]:
+    """For each revision the time of the last message in the exports that show it, and where
+    times say nothing, how many messages these show."""
     rows = (
         Observation.objects.filter(revision__in=list(revision_ids))
         .values_list("revision")
-        .annotate(furthest=Max("import_row__reaches_at"))
+        .annotate(
+            reaches_at=Max("import_row__reaches_at"), shown=Max("import_row__messages_in_export")
+        )
     )
-    return {revision: furthest or NEVER for revision, furthest in rows}
+    return {revision: (reaches_at or NEVER, shown) for revision, reaches_at, shown in rows}
 
 
 def _marked(highlight: str) -> str:
+    plain = highlight.replace(START, "").replace(STOP, "")
+    # Words are masked when they come; what the detector has learnt since is masked here.
+    if (shown := masked(plain)) != plain:
+        return escape(shown)
     return escape(highlight).replace(START, "<mark>").replace(STOP, "</mark>")

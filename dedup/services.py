@@ -17,7 +17,7 @@ from dedup.choices import ImportStatus
 from dedup.containers import pack_folder
 from dedup.errors import ArchiveBusyError
 from dedup.exports import STATE_FILES, is_state_directory
-from dedup.importing import join_archive, read_into_archive
+from dedup.importing import join_archive, read_into_archive, tell_planner
 from dedup.intake import Report
 from dedup.models import Artifact, Import
 from dedup.reading import parts_of
@@ -70,7 +70,10 @@ def import_path(
             _join_archive(user_id)
             # Another importer of these bytes may have their row until it is done.
             lift_time_limit()
-            return _read_now(user_id, path, snapshot, stored_as, wanted, report)
+            result = _read_now(user_id, path, snapshot, stored_as, wanted, report)
+        with acting_as(user_id):
+            tell_planner(result.counts.new_messages)
+        return result
 
 
 @contextmanager
@@ -139,8 +142,9 @@ def _recognised(path: Path, wanted: Wanted) -> Iterator[Snapshot]:
 
 
 def _recognise(snapshot: Snapshot, name: str, wanted: Wanted) -> None:
-    """Raises UnknownFormatError and UnsafeArchiveError."""
-    next(parts_of(snapshot.file, name, wanted.source))
+    """Raises UnknownFormatError and UnsafeArchiveError, also for damage in a zip's last member."""
+    for _ in parts_of(snapshot.file, name, wanted.source):
+        pass
     snapshot.file.seek(0)
 
 

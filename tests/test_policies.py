@@ -43,7 +43,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "django_session": {"operator": CHANGE | {"DELETE"}},
     "dedup_alias": {"app": KEEP, "operator": READ},
     "dedup_artifact": {"app": KEEP | {"UPDATE (stored_as)"}, "operator": READ},
-    "dedup_conversation": {"app": CHANGE, "operator": READ},
+    "dedup_conversation": {"app": CHANGE, "operator": READ, "definer": READ},
     "dedup_deduplicationlog": {"app": KEEP, "operator": READ},
     "dedup_import": {"app": CHANGE, "operator": READ | {"UPDATE"}},
     "dedup_message": {"app": KEEP, "operator": READ, "definer": READ},
@@ -210,13 +210,18 @@ def test_functions_with_other_rights_are_closed_to_the_public_and_fix_their_path
                ARRAY(SELECT a.grantee::regrole::text FROM aclexplode(p.proacl) a ORDER BY 1)
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
+        ORDER BY p.proname
     """
 
     assert superuser.execute(query.encode()).fetchall() == [
         (
+            "dedup_refresh_planner_statistics owner search_path=pg_catalog, public, pg_temp",
+            ["app", "owner"],
+        ),
+        (
             "dedup_search definer search_path=pg_catalog, public, pg_temp",
             ["app", "definer", "operator"],
-        )
+        ),
     ]
 
 

@@ -4,18 +4,34 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from psycopg.rows import scalar_row
 
 from accounts.tests.factories import make_user
+from common.tenancy import acting_as
 from common.tests.connections import Connection, connect_as_superuser, raw_app
+from dedup import selectors
+from dedup.selectors import SearchFilters, search_messages
+from dedup.tests.factories import (
+    OTHER_SESSION,
+    dialogue,
+    import_all,
+    prompt,
+    reply,
+    transcript,
+)
 from tests.population import populate
+from tests.test_migrations import migrate, schema, scratch
+
+__all__ = ["scratch"]  # a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SEARCH = "SELECT message_id FROM dedup_search(%s, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 50)"
+SEARCH = "SELECT message_id FROM dedup_search(%s" + ", NULL" * 9 + ", 50)"
+MIGRATION = "dedup.migrations.0007_search_by_project_and_tool"
 CONVERSATIONS_OF_EACH = 10
 MESSAGES_OF_EACH = 10_000
 
@@ -53,9 +69,9 @@ def test_without_a_person_a_search_finds_nothing(tmp_path: Path) -> None:
 def test_a_strangers_conversation_and_page_open_nothing(tmp_path: Path) -> None:
     ada, bob = populate(tmp_path, "ada"), populate(tmp_path, "bob")
     query = (
-        "SELECT message_id FROM dedup_search('ada OR bob', NULL, NULL, %s, NULL, NULL, %s::real,"
+        "SELECT message_id FROM dedup_search('ada OR bob', NULL, NULL, %s, NULL, NULL, NULL, NULL,"
     )
-    query += " %s, 50)"
+    query += " %s::real, %s, 50)"
     with connect_as_superuser() as superuser:
         row = superuser.execute(
             "SELECT id FROM dedup_conversation WHERE user_id = %s", [ada.pk]
@@ -127,13 +143,15 @@ def pages_of(plan: str) -> int:
 
 def body_of_the_search() -> str:
     """The query inside the function, for one word and without other filters."""
-    definition = importlib.import_module("dedup.migrations.0003_search").DEFINITION
+    definition = importlib.import_module(MIGRATION).DEFINITION
     body = definition.partition("$$")[2].rpartition("$$")[0]
     values = {
         "words": "'heron'::text",
         "in_source": "NULL::text",
         "of_role": "NULL::text",
         "in_conversation": "NULL::uuid",
+        "in_project": "NULL::text",
+        "with_tool": "NULL::text",
         "sent_from": "NULL::timestamptz",
         "sent_before": "NULL::timestamptz",
         "after_rank": "NULL::real",
@@ -189,3 +207,126 @@ def test_a_search_by_the_app_login_itself_scans_the_index(
 
     assert (before, after) == ((0,), (1,))
     assert len(found) == 20
+
+
+def test_only_messages_placed_in_a_project_of_the_persons_own_are_found(tmp_path: Path) -> None:
+    ada, bob = populate(tmp_path, "ada"), populate(tmp_path, "bob")
+    query = "SELECT message_id FROM dedup_search('ada OR bob', NULL, NULL, NULL, %s" + ", NULL" * 5
+    with connect_as_superuser() as superuser:
+        superuser.execute(
+            "UPDATE dedup_conversation SET project = '/home/' || CASE user_id WHEN %s"
+            " THEN 'ada/kitchen' ELSE 'bob/garden' END",
+            [ada.pk],
+        )
+
+    found = {}
+    for person in (ada, bob):
+        with raw_app(person.pk) as raw:
+            found[person.username] = [
+                len(raw.execute(f"{query}, 50)".encode(), [project]).fetchall())
+                for project in ("kitchen", "ada/kitchen", "/home/ada/kitchen", "itchen", "%")
+            ]
+
+    assert found == {"ada": [1, 1, 1, 0, 0], "bob": [0, 0, 0, 0, 0]}
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])
+def test_the_way_back_leaves_everything_as_it_was(scratch: None) -> None:
+    migrate("dedup", "0006")
+    before = schema()
+
+    migrate("dedup", "0007")
+    assert schema() != before
+
+    migrate("dedup", "0006")
+    assert schema() == before
+
+
+def shown(owner: UUID, words: str, **filters: Any) -> list[str]:
+    """The highlights of what is found."""
+    with acting_as(owner):
+        found = search_messages(SearchFilters(words=words, **filters), most=50)
+        return [hit.highlight for hit in found]
+
+
+def test_tags_stand_in_what_is_shown(tmp_path: Path) -> None:
+    ada = make_user("ada")
+    words = "In Berlin blue boats carry cold crates down"
+    text = f'{words} <div class="pie">a \x02heron\x03</div>, 1 < 2 & <b>x</b> \x01 {words}'
+    import_all(ada.pk, [transcript(tmp_path, [prompt("m0", text)])])
+
+    (highlight,) = shown(ada.pk, "heron")
+
+    assert (
+        "crates down &lt;div class=&quot;pie&quot;&gt;a <mark>heron</mark>&lt;/div&gt;,"
+        " 1 &lt; 2 &amp; &lt;b&gt;x&lt;/b&gt;  In Berlin"
+    ) in highlight
+
+
+def test_words_in_tags_are_found(tmp_path: Path) -> None:
+    ada = make_user("ada")
+    text = 'Write <Oven temperature={220} className="crust"> there'
+    import_all(ada.pk, [transcript(tmp_path, [prompt("m0", text)])])
+
+    assert shown(ada.pk, "crust") == [
+        "Write &lt;Oven temperature={220} className=&quot;<mark>crust</mark>&quot;&gt; there"
+    ]
+    assert len(shown(ada.pk, "temperature")) == 1
+
+
+def test_what_the_detector_has_learnt_since_is_masked_in_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = make_user("ada")
+    import_all(ada.pk, [transcript(tmp_path, [prompt("m0", "Herons say swordfish1")])])
+
+    monkeypatch.setattr(selectors, "masked", lambda text: text.replace("swordfish1", "[password]"))
+
+    assert shown(ada.pk, "heron") == ["Herons say [password]"]
+    assert shown(ada.pk, "swordfish1") == ["Herons say [password]"]
+
+
+def test_a_project_is_found_by_its_last_parts_wherever_the_message_is_placed(
+    tmp_path: Path,
+) -> None:
+    ada = make_user("ada")
+    rows = dialogue(2)
+    here = [row | {"cwd": "/home/ada/kitchen"} for row in rows]
+    copy = [
+        row | {"cwd": "/srv/garden_1", "sessionId": OTHER_SESSION}
+        for row in [*rows, reply("m2", "Words 2", "m1", 2)]
+    ]
+    import_all(
+        ada.pk,
+        [transcript(tmp_path / "a", here), transcript(tmp_path / "b", copy, OTHER_SESSION)],
+    )
+
+    found = {
+        project: len(shown(ada.pk, "words", project=project))
+        for project in ("kitchen", "/home/ada/kitchen", "ada/kitchen", "itchen", "garden_1")
+    }
+
+    assert found == {
+        "kitchen": 2,
+        "/home/ada/kitchen": 2,
+        "ada/kitchen": 2,
+        "itchen": 0,
+        "garden_1": 3,
+    }
+    assert shown(ada.pk, "words", project="garden%") == []
+    assert shown(ada.pk, "words", project="garden_2") == []
+
+
+def test_messages_are_found_by_the_tool_that_they_call(tmp_path: Path) -> None:
+    ada = make_user("ada")
+    call = [{"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls herons"}}]
+    rows = [
+        prompt("m0", "Where are the herons? Ask Bash."),
+        reply("m1", "", "m0", 1, message={"role": "assistant", "content": call}),
+    ]
+    import_all(ada.pk, [transcript(tmp_path, rows)])
+
+    assert shown(ada.pk, "herons", tool="Bash") == ["Bash\nls <mark>herons</mark>"]
+    assert len(shown(ada.pk, "herons")) == 2
+    assert shown(ada.pk, "herons", tool="bash") == []
+    assert shown(ada.pk, "herons", tool="Bash", project="kitchen") == []

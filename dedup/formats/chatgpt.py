@@ -12,6 +12,7 @@ from dedup.choices import Role, Source
 from dedup.formats.contract import Block, Header, ParsedMessage, ParsedRecord
 from dedup.formats.json_pieces import CutObject, Entry, array_pieces, cut_object, first_objects
 from dedup.formats.values import (
+    LONGEST_TITLE,
     blocks_of,
     in_reading_order,
     key_by_file,
@@ -102,7 +103,7 @@ def _conversation(raw: bytes, fallback_key: str) -> Iterator[ParsedRecord]:
 def _header(cut: CutObject, fallback_key: str) -> Header:
     row = cut.members
     identifier = _short_id(row.get("conversation_id")) or _short_id(row.get("id"))
-    title = short_text(row.get("title"), 300)
+    title = short_text(row.get("title"), LONGEST_TITLE)
     return Header(
         key=identifier or fallback_key,
         title=title,

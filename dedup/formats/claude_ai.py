@@ -12,6 +12,7 @@ from dedup.choices import Role, Source
 from dedup.formats.contract import Block, Header, ParsedMessage, ParsedRecord
 from dedup.formats.json_pieces import CutObject, Entry, array_pieces, cut_object, first_objects
 from dedup.formats.values import (
+    LONGEST_TITLE,
     blocks_of,
     in_reading_order,
     key_by_file,
@@ -88,7 +89,7 @@ def _conversation(raw: bytes, fallback_key: str) -> Iterator[ParsedRecord]:
 def _header(cut: CutObject, fallback_key: str) -> Header:
     row = cut.members
     identifier = _short_id(row.get("uuid"))
-    title = short_text(row.get("name"), 300)
+    title = short_text(row.get("name"), LONGEST_TITLE)
     project = row.get("project")
     project_name = project.get("name") if isinstance(project, dict) else None
     return Header(

@@ -14,6 +14,7 @@ from typing import IO, Any
 from dedup.choices import Role, Source
 from dedup.formats.contract import Block, Header, ParsedMessage, ParsedRecord
 from dedup.formats.values import (
+    LONGEST_TITLE,
     blocks_of,
     json_object,
     lines_of,
@@ -104,7 +105,7 @@ def _noted(note: dict[str, Any] | None, path: PurePath) -> Header | None:
     if match is None or path.parent.name != "subagents":
         return None
     session = path.parent.parent.name
-    title = short_text(note.get("description"), 300) if note else ""
+    title = short_text(note.get("description"), LONGEST_TITLE) if note else ""
     return Header(
         f"{session}/{match['agent']}", parent_key=session, title=title, declared=bool(title)
     )

@@ -57,6 +57,7 @@ SESSION_METADATA = {
     "source": "source",
     "originator": "originator",
     "model_provider": "model_provider",
+    "forked_from_id": "forked_from",
 }
 ITEM_METADATA = {"status": "status", "phase": "phase", "namespace": "namespace"}
 ITEM_ENVELOPE = {"type", "id", "call_id", "name", *ITEM_METADATA}
@@ -111,7 +112,6 @@ def _header(file: IO[bytes], name: str) -> Header:
         if key := native_id(session.get("id")):
             return Header(
                 key,
-                parent_key=native_id(session.get("forked_from_id")),
                 project=short_text(session.get("cwd"), 1000),
                 metadata=picked(session, SESSION_METADATA),
             )

@@ -25,7 +25,8 @@ READ_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 def check_state(open_member: Callable[[str], IO[bytes] | None]) -> dict[str, Any]:
     """What the three files say of each other.
 
-    `open_member` opens a file of the directory by its name, or gives None if there is none.
+    `open_member` opens a file of the directory by its name, or gives None if there is none; it
+    closes what it opened.
     A missing or damaged file is a finding. A damaged line of the log makes the log damaged, and
     the other lines are checked all the same.
     """
@@ -53,9 +54,8 @@ class _StateCheck:
             if file is None:
                 self.missing.append(LOG)
                 return
-            with file:
-                for number, raw in enumerate(lines_of(file), start=1):
-                    self._read_line(raw, number)
+            for number, raw in enumerate(lines_of(file), start=1):
+                self._read_line(raw, number)
         except READ_ERRORS:
             self.unreadable_lines += 1
         if self.unreadable_lines:
@@ -90,8 +90,7 @@ class _StateCheck:
             if file is None:
                 self.missing.append(name)
                 return None
-            with file:
-                values = read(file.read(LARGEST_FILE))
+            values = read(file.read(LARGEST_FILE))
         except READ_ERRORS:
             pass
         if values is None:

@@ -21,6 +21,7 @@ from dedup.formats.json_pieces import (
     object_in,
 )
 from dedup.formats.values import (
+    LONGEST_TITLE,
     blocks_of,
     key_by_file,
     lines_of,
@@ -245,7 +246,7 @@ def _header(cut: CutObject, fallback_key: str) -> Header:
     # A number is the place in a data set, which others have too.
     identifiers = (short_text(row.get(name), 200) for name in ("id", "conversation_id"))
     identifier = next(filter(None, identifiers), "")
-    title = short_text(row.get("title"), 300)
+    title = short_text(row.get("title"), LONGEST_TITLE)
     return Header(
         key=identifier or fallback_key,
         title=title,

@@ -17,6 +17,8 @@ from dedup.formats.contract import NUMBER, Block, ParsedMessage
 LONGEST_LINE = 128 << 20
 # An id must fit a key column of the database.
 NATIVE_ID = re.compile(r"[\x21-\x7e]{1,200}")
+# More than the column takes: it is cut when the secrets in it are masked.
+LONGEST_TITLE = 2000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

@@ -1,4 +1,3 @@
-import django.contrib.postgres.indexes
 import django.contrib.postgres.search
 import django.db.models.deletion
 from django.conf import settings
@@ -248,9 +247,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="revision",
-            index=django.contrib.postgres.indexes.HashIndex(
-                fields=["content_hash"], name="revision_content"
-            ),
+            index=models.Index(fields=["user", "content_hash"], name="revision_content"),
         ),
         migrations.AddIndex(
             model_name="revision",

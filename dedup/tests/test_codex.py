@@ -103,9 +103,9 @@ def test_the_session_names_itself() -> None:
 
     assert header(raw, "renamed.jsonl") == Header(
         SESSION,
-        parent_key=OTHER_SESSION,
         project="/home/ada/bakery",
         metadata={
+            "forked_from": OTHER_SESSION,
             "cli_version": "0.65.0",
             "git": {"branch": "main", "commit_hash": "4f2c"},
             "source": "cli",
