@@ -102,3 +102,7 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
 class PlacementQuerySet(OwnedQuerySet["Placement"]):
     def in_reading_order(self) -> Self:
         return self.order_by("segment__number", "position")
+
+    def with_age(self) -> Self:
+        """With `age`, which rises as the message's index falls: ordered by it, latest first."""
+        return self.annotate(age=-F("message__message_index"))

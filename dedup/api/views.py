@@ -2,7 +2,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.generics import get_object_or_404
 from rest_framework.parsers import MultiPartParser
@@ -14,35 +16,73 @@ from accounts.choices import Scope
 from common.api.pagination import (
     PAGE_PARAMETERS,
     KeysetPagination,
+    NewestFirst,
     cursor_values,
     page_response,
     page_size_of,
 )
 from common.api.views import ReadMixin, TenantViewSet
-from common.errors import InvalidInputError
+from common.errors import ConflictError, InvalidInputError
 from common.idempotency import Answer, answer_once, fingerprint_of
+from common.locks import lift_time_limit
 from common.tenancy import acting_as
-from dedup.api.filters import ConversationFilter, ImportFilter
+from dedup.api.downloads import download, opened, written
+from dedup.api.filters import ConversationFilter, ImportFilter, placements_wanted
+from dedup.api.masking import SecretsInput, are_revealed, text_shown
+from dedup.api.reports import (
+    ArchiveStatisticsOutput,
+    BranchPointOutput,
+    ConversationStatisticsOutput,
+    GapsOutput,
+    IntegrityOutput,
+    LogOutput,
+    VerificationOutput,
+)
 from dedup.api.serializers import (
+    LATEST,
+    ConversationDetailOutput,
     ConversationOutput,
+    ExportInput,
     ImportDetailOutput,
     ImportInput,
     ImportOutput,
     MessageDetailOutput,
+    MessagesInput,
     PlacedMessageOutput,
     SearchHitOutput,
     SearchInput,
+    shown_in,
 )
-from dedup.models import Conversation, Import, Message, Placement
+from dedup.branches import branches_in
+from dedup.choices import ImportStatus
+from dedup.models import Conversation, Import, Message
+from dedup.rendering import Form, file_name, render_conversation
 from dedup.selectors import SearchFilters, latest_revisions, search_messages
-from dedup.services import keep_upload, start_import
+from dedup.services import Wanted, keep_upload, start_import
+from dedup.statistics import (
+    archive_statistics,
+    conversation_gaps,
+    conversation_statistics,
+    log_of,
+    with_secrets,
+)
+from dedup.verification import integrity_problems, verify_import
+
+BYTES = {(200, "application/octet-stream"): OpenApiTypes.BINARY}
+DOCUMENT = {(200, form.content_type.partition(";")[0]): OpenApiTypes.BINARY for form in Form}
 
 
 class ArchiveViewSet(TenantViewSet):
     read_scope = Scope.ARCHIVES_READ
     write_scope = Scope.ARCHIVES_WRITE
 
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "revealed": are_revealed(self.request)}
 
+
+@extend_schema_view(
+    list=extend_schema(parameters=[SecretsInput]), retrieve=extend_schema(parameters=[SecretsInput])
+)
 class ImportViewSet(ReadMixin, ArchiveViewSet):
     """Imports of conversation exports."""
 
@@ -66,8 +106,11 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
         given = ImportInput(data=request.data)
         given.is_valid(raise_exception=True)
         file = given.validated_data["file"]
+        wanted = Wanted(
+            given.validated_data.get("source", ""), given.validated_data.get("conversation", "")
+        )
         # Outside of the transaction, and harmless when repeated: bytes are kept by content.
-        kept = keep_upload(user_id=self.user_id, upload=file, name=file.name)
+        kept = keep_upload(user_id=self.user_id, upload=file, name=file.name, wanted=wanted)
 
         def start() -> Answer:
             row = start_import(user_id=self.user_id, kept=kept)
@@ -78,7 +121,9 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
         answer, replayed = answer_once(
             user_id=self.user_id,
             key=request.headers.get("Idempotency-Key", ""),
-            fingerprint=fingerprint_of("imports", kept.name, kept.sha256.hex()),
+            fingerprint=fingerprint_of(
+                "imports", kept.name, kept.sha256.hex(), wanted.source, wanted.conversation
+            ),
             action=start,
         )
         headers = {"Location": request.build_absolute_uri(answer.location)}
@@ -86,40 +131,173 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
             headers["Idempotent-Replayed"] = "true"
         return Response(answer.body, answer.status, headers=headers)
 
+    @extend_schema(responses=BYTES, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def file(self, request: Request, pk: str) -> FileResponse:
+        """The bytes that were imported, exactly, whatever secrets are in them."""
+        with acting_as(self.user_id):
+            row = get_object_or_404(self.get_queryset(), pk=pk)
+        return download(
+            opened(row.artifact), name=row.name, content_type="application/octet-stream"
+        )
+
+    @extend_schema(responses=VerificationOutput, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def verification(self, request: Request, pk: str) -> Response:
+        """Rebuild the file from the database, and compare it with what came.
+
+        Of bytes that were imported before, the import that read them is compared.
+        """
+        with acting_as(self.user_id):
+            rows = self.get_queryset().select_related("artifact", "extends", "original")
+            row = get_object_or_404(rows, pk=pk)
+            if row.original_id:
+                row = rows.get(pk=row.original_id)
+            if row.status != ImportStatus.COMPLETED:
+                raise ConflictError("Only an import that is completed can be compared.")
+            mismatches = verify_import(self.user_id, row)
+        found = {"rebuilt": not mismatches, "mismatches": mismatches}
+        return Response(VerificationOutput(found).data)
+
 
 class ReadingOrder(KeysetPagination):
     keyset = ("segment__number", "position")
 
 
+class LatestFirst(KeysetPagination):
+    keyset = ("age", "message_id")
+
+
+@extend_schema_view(
+    list=extend_schema(parameters=[SecretsInput]), retrieve=extend_schema(parameters=[SecretsInput])
+)
 class ConversationViewSet(ReadMixin, ArchiveViewSet):
     """Conversations of the archive."""
 
     queryset = Conversation.objects.none()
-    serializer_class = ConversationOutput
     filterset_class = ConversationFilter
 
     def get_queryset(self) -> QuerySet[Conversation]:
-        return Conversation.objects.visible_to(self.user_id).select_related("watermark")
+        rows = Conversation.objects.visible_to(self.user_id).select_related("watermark")
+        return rows.filter(merged_into=None) if self.action == "list" else rows
 
-    @extend_schema(responses=PlacedMessageOutput(many=True), filters=False)
+    def get_serializer_class(self) -> Any:
+        return ConversationOutput if self.action == "list" else ConversationDetailOutput
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        """Of what is shown, one query asks for the secrets."""
+        if args:
+            shown = args[0] if kwargs.get("many") else [args[0]]
+            found = with_secrets(row.pk for row in shown)
+            kwargs["context"] = self.get_serializer_context() | {"with_secrets": found}
+        return super().get_serializer(*args, **kwargs)
+
+    @extend_schema(
+        parameters=[MessagesInput, *(OpenApiParameter(p["name"], str) for p in PAGE_PARAMETERS)],
+        responses=PlacedMessageOutput(many=True),
+        filters=False,
+    )
     @action(detail=True, pagination_class=ReadingOrder, filter_backends=[])
     def messages(self, request: Request, pk: str) -> Response:
-        """The conversation's messages in reading order."""
+        """The conversation's messages."""
+        given = MessagesInput(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        if given.validated_data["order"] == LATEST:
+            self.pagination_class = LatestFirst
         with acting_as(self.user_id):
-            conversation = get_object_or_404(self.get_queryset(), pk=pk)
-            placements = Placement.objects.visible_to(self.user_id).filter(
-                segment__conversation=conversation
-            )
+            conversation = self._conversation(pk)
+            placements = placements_wanted(conversation, given.validated_data).with_age()
             page = self.paginate_queryset(placements.select_related("segment", "message")) or []
             revisions = latest_revisions(row.message_id for row in page)
-            output = PlacedMessageOutput(
-                page,  # type: ignore[arg-type]  # the stubs know no many=True
-                many=True,
-                context={"revisions": revisions},
-            )
+            context = shown_in(revisions, revealed=are_revealed(request))
+            output = PlacedMessageOutput(page, many=True, context=context)  # type: ignore[arg-type]  # the stubs know no many=True
             return self.get_paginated_response(output.data)
 
+    @extend_schema(parameters=[SecretsInput], responses=BranchPointOutput(many=True), filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def branches(self, request: Request, pk: str) -> Response:
+        """Where the conversation branches: prompts that were edited, answers given again."""
+        revealed = are_revealed(request)
+        with acting_as(self.user_id):
+            points = branches_in(self._conversation(pk)).points
+            first = [option.message for point in points for option in point.options]
+            texts = {
+                message: text_shown(revision, revealed=revealed)
+                for message, revision in latest_revisions(first).items()
+            }
+        output = BranchPointOutput(points, many=True, context={"texts": texts})  # type: ignore[arg-type]  # the stubs know no many=True
+        return Response(output.data)
 
+    @extend_schema(parameters=[SecretsInput], responses=ConversationStatisticsOutput, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def statistics(self, request: Request, pk: str) -> Response:
+        """Figures of the conversation: messages, exports, savings, tokens and tools."""
+        context = {"revealed": are_revealed(request)}
+        with acting_as(self.user_id):
+            found = conversation_statistics(self._conversation(pk))
+        return Response(ConversationStatisticsOutput(found, context=context).data)
+
+    @extend_schema(parameters=[SecretsInput], responses=GapsOutput, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def gaps(self, request: Request, pk: str) -> Response:
+        """What the exports of the conversation leave out."""
+        context = {"revealed": are_revealed(request)}
+        with acting_as(self.user_id):
+            found = conversation_gaps(self._conversation(pk))
+        return Response(GapsOutput(found, context=context).data)
+
+    @extend_schema(parameters=[SecretsInput], responses=LogOutput(many=True), filters=False)
+    @action(detail=True, pagination_class=NewestFirst, filter_backends=[])
+    def log(self, request: Request, pk: str) -> Response:
+        """What each import added to the conversation and saved, the latest first."""
+        context = {"revealed": are_revealed(request)}
+        with acting_as(self.user_id):
+            lines = log_of(self._conversation(pk)).select_related("import_row")
+            page = self.paginate_queryset(lines)
+            return self.get_paginated_response(LogOutput(page, many=True, context=context).data)
+
+    @extend_schema(parameters=[ExportInput], responses=DOCUMENT, filters=False)
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def export(self, request: Request, pk: str) -> FileResponse:
+        """The conversation as a document to keep."""
+        given = ExportInput(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        form, branch = Form(given.validated_data["form"]), given.validated_data["branch"]
+        with acting_as(self.user_id):
+            conversation = self._conversation(pk)
+            # The whole of a long conversation is read.
+            lift_time_limit()
+            pieces = render_conversation(
+                conversation, form, branch=branch, revealed=are_revealed(request)
+            )
+            document = written(pieces)
+            name = file_name(conversation, form)
+        return download(document, name=name, content_type=form.content_type)
+
+    def _conversation(self, pk: str) -> Conversation:
+        return get_object_or_404(self.get_queryset(), pk=pk)
+
+
+class WholeArchiveViewSet(ArchiveViewSet):
+    """The archive of the person who asks, as a whole."""
+
+    @extend_schema(responses=ArchiveStatisticsOutput)
+    @action(detail=False, pagination_class=None, filter_backends=[])
+    def statistics(self, request: Request) -> Response:
+        """What the archive holds, and what de-duplication saved."""
+        with acting_as(self.user_id):
+            found = archive_statistics(self.user_id)
+        return Response(ArchiveStatisticsOutput(found).data)
+
+    @extend_schema(responses=IntegrityOutput)
+    @action(detail=False, pagination_class=None, filter_backends=[])
+    def integrity(self, request: Request) -> Response:
+        """Whether the archive's counts, indexes, positions and watermarks agree."""
+        problems = integrity_problems(self.user_id)
+        return Response(IntegrityOutput({"valid": not problems, "problems": problems}).data)
+
+
+@extend_schema_view(retrieve=extend_schema(parameters=[SecretsInput]))
 class MessageViewSet(ReadMixin, ArchiveViewSet):
     """Messages of the archive, found by their words."""
 
@@ -139,17 +317,15 @@ class MessageViewSet(ReadMixin, ArchiveViewSet):
         given = SearchInput(data=request.query_params)
         given.is_valid(raise_exception=True)
         values = dict(given.validated_data)
+        del values["secrets"]
         filters = SearchFilters(words=values.pop("q"), **values)
         size = page_size_of(request)
         with acting_as(self.user_id):
             hits = search_messages(filters, most=size + 1, after=_after(request))
             more, hits = len(hits) > size, hits[:size]
             revisions = {hit.message.pk: hit.revision for hit in hits}
-            output = SearchHitOutput(
-                hits,  # type: ignore[arg-type]  # the stubs know no many=True
-                many=True,
-                context={"revisions": revisions},
-            )
+            context = shown_in(revisions, revealed=are_revealed(request))
+            output = SearchHitOutput(hits, many=True, context=context)  # type: ignore[arg-type]  # the stubs know no many=True
             last = [hits[-1].rank, hits[-1].message.pk] if more else None
             return page_response(request, output.data, last)
 
