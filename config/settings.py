@@ -252,6 +252,7 @@ USE_TZ = True
 
 # --- Files ------------------------------------------------------------------------------------
 
+LOGIN_REDIRECT_URL = "/admin/"
 STATIC_URL = "/static/"
 STATIC_ROOT = LOCAL_DIR / "static"
 # Without collectstatic files are served from where the packages have them.

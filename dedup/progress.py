@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -43,12 +44,20 @@ def reporter(import_id: UUID, bytes_total: int) -> Callable[[int, int], None]:
 
 
 def progress_of(import_id: UUID) -> Progress | None:
+    return progress_of_many([import_id]).get(import_id)
+
+
+def progress_of_many(import_ids: Sequence[UUID]) -> dict[UUID, Progress]:
+    """How far imports are, of those of which anybody knows: one question for all of them."""
+    if not import_ids:
+        return {}
     try:
-        state = redis_client().get(_key(import_id))
+        states: Any = redis_client().mget([_key(import_id) for import_id in import_ids])
     except RedisError:
-        # Its state is in its row; how far it is, nobody can say at the moment.
-        return None
-    return Progress(**json.loads(str(state))) if state else None
+        # Their state is in their rows; how far they are, nobody can say at the moment.
+        return {}
+    known = zip(import_ids, states, strict=True)
+    return {import_id: Progress(**json.loads(str(state))) for import_id, state in known if state}
 
 
 def _key(import_id: UUID) -> str:
