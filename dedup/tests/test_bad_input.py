@@ -32,7 +32,8 @@ from dedup.tests.factories import (
 )
 from dedup.verification import verify_import
 
-pytestmark = pytest.mark.django_db
+# What is refused leaves the committed rows as they were.
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 
 def assert_refused(owner: User, path: Path, error: type[DomainError], words: str) -> None:

@@ -15,7 +15,7 @@ from django.db import DataError
 from accounts.models import User
 from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
-from dedup.management.commands import import_conversations
+from dedup import outcomes
 from dedup.models import Import, Message
 from dedup.services import import_path
 from dedup.tests.factories import (
@@ -91,7 +91,7 @@ def test_what_the_database_refuses_ends_one_file_and_not_the_run(
             raise DataError("out of range")
         return import_path(path=path, **rest)
 
-    monkeypatch.setattr(import_conversations, "import_path", refuse_bad)
+    monkeypatch.setattr(outcomes, "import_path", refuse_bad)
     code, report = import_json(owner, tmp_path)
 
     assert code == 1
@@ -140,9 +140,18 @@ def test_the_report_names_every_figure(owner: User, tmp_path: Path) -> None:
         "skipped",
         "errors",
         "interrupted",
+        "others",
     }
     (file,), (conversation,) = report["files"], report["conversations"]
-    assert set(file) == {*COUNTS, "path", "source", "sha256", "already_imported", "conversations"}
+    assert set(file) == {
+        *COUNTS,
+        "path",
+        "source",
+        "sha256",
+        "already_imported",
+        "conversations",
+        "report",
+    }
     assert set(conversation) == {
         *COUNTS,
         "id",

@@ -1,10 +1,12 @@
 """Importers at once: the archive is what they would have made one after the other."""
 
+import json
 import random
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -29,6 +31,9 @@ from dedup.tests.factories import (
     sample_files,
     transcript,
 )
+from dedup.tests.processes import manage
+from dedup.tests.test_any_order import bytes_of, exports, reading
+from dedup.tests.test_identity_histories import HISTORIES, talk, write, write_all
 from dedup.verification import imports_to_verify, integrity_problems, verify_import
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
@@ -66,6 +71,53 @@ def test_eight_importers_of_everything_make_one_archive() -> None:
         assert Import.objects.completed().count() == 2 * IMPORTERS * len(paths)
         assert DeduplicationLog.objects.count() == len(paths)
         assert (Observation.objects.count(), Message.objects.count()) == (observations, messages)
+
+
+def overlapping_exports(folder: Path) -> list[Path]:
+    """Files of every format, and three exports of one conversation of most of them."""
+    paths = exports(folder / "formats")
+    for name, history in HISTORIES.items():
+        paths += write_all(folder / name, history.versions())
+    for name in ("text", "openai with id", "sharegpt"):
+        paths += [write(folder / name / str(end), name, talk(end)) for end in (7, 10, 13)]
+    return paths
+
+
+def importing_process(owner: User, paths: list[Path], seed: int) -> Callable[[], dict[str, Any]]:
+    shuffled = list(map(str, paths))
+    random.Random(seed).shuffle(shuffled)
+
+    def run() -> dict[str, Any]:
+        done = manage("import_conversations", *shuffled, "--owner", owner.username, "--json")
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    return run
+
+
+def texts(owner: User) -> list[tuple[str, list[str]]]:
+    """A conversation without an id has the name of the file that brought it first."""
+    return sorted((source, sorted(said)) for (source, _), said in reading(owner.pk).items())
+
+
+def test_eight_processes_that_import_every_format_make_one_archive(tmp_path: Path) -> None:
+    alone, owner, paths = make_user(), make_user(), overlapping_exports(tmp_path)
+    import_all(alone.pk, paths)
+
+    reports = at_once([importing_process(owner, paths, seed) for seed in range(IMPORTERS)])
+
+    for report in reports:
+        assert not isinstance(report, Exception), report
+        assert (report["errors"], report["skipped"]) == ([], [])
+        assert len(report["files"]) == len(paths)
+    assert texts(owner) == texts(alone)
+    assert len(kept(owner.pk)) == len(kept(alone.pk))
+    assert rebuilt_files(owner.pk).items() <= {str(path): bytes_of(path) for path in paths}.items()
+    assert len(imports_to_verify(owner.pk)) == len(imports_to_verify(alone.pk))
+    assert_sound(owner)
+    with acting_as(owner.pk):
+        assert Import.objects.completed().count() == IMPORTERS * len(paths)
 
 
 def test_the_same_file_at_once_is_read_once(tmp_path: Path) -> None:
