@@ -14,13 +14,10 @@ from django.conf import settings
 from accounts.models import User
 from accounts.tests.factories import client_of, make_user
 from common.errors import DomainError
-from common.tenancy import acting_as
 from common.tests.broker import empty_queue
-from dedup.choices import ImportStatus
 from dedup.importing import run_import
-from dedup.models import Import
 from dedup.results import FileResult
-from dedup.services import import_path, keep_upload, start_import
+from dedup.services import import_path, keep_upload
 from dedup.tests.exports_json import (
     BREAD,
     as_json,
