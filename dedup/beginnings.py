@@ -14,6 +14,9 @@ from dedup.statements import rows, run
 
 # Versions of a file that are compared with it: one that was rewritten has none.
 MOST_VERSIONS = 3
+# A file that is imported every second would be put together of thousands: once in so many times
+# it is read whole.
+LONGEST_CHAIN = 50
 
 # The import, before it that of the file with which its file begins, and so on.
 CHAIN = """
@@ -55,8 +58,10 @@ def beginning_of(row: Import, snapshot: Snapshot, part: Part) -> Beginning | Non
         if _begins_with(snapshot.file, shorter):
             snapshot.file.seek(0)
             records = part.records()
-            if part.kind and _reads_alike(shorter, part.kind.parser_version, records):
-                imports = [found for found, _ in chain_of(shorter.pk)]
+            imports = [found for found, _ in chain_of(shorter.pk)]
+            if len(imports) >= LONGEST_CHAIN or part.kind is None:
+                return None
+            if _reads_alike(shorter, part.kind.parser_version, records):
                 return Beginning(shorter, imports, records)
     return None
 

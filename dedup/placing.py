@@ -67,13 +67,15 @@ SHOWN = """
         UNION ALL
         SELECT c.segment_id, last.message_id, -1, -1
         FROM staged_conversation c CROSS JOIN LATERAL (
-            SELECT v.message_id
-            FROM dedup_observation o
-            JOIN dedup_revision v ON v.id = o.revision_id
-            JOIN dedup_placement p ON p.message_id = v.message_id
-            WHERE o.import_id = ANY(%(beginnings)s::uuid[]) AND p.segment_id = c.segment_id
-            ORDER BY o.ordinal DESC LIMIT 1) last
-        WHERE cardinality(%(beginnings)s::uuid[]) > 0
+            SELECT own.message_id
+            FROM unnest(%(beginnings)s::uuid[]) AS b (import_id) CROSS JOIN LATERAL (
+                SELECT v.message_id, o.ordinal
+                FROM dedup_observation o
+                JOIN dedup_revision v ON v.id = o.revision_id
+                JOIN dedup_placement p ON p.message_id = v.message_id
+                WHERE o.import_id = b.import_id AND p.segment_id = c.segment_id
+                ORDER BY o.ordinal DESC LIMIT 1) own
+            ORDER BY own.ordinal DESC LIMIT 1) last
     )
     SELECT shown.segment_id, shown.message_id, p.position
     FROM shown

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from accounts.tests.factories import make_user
 from common.tenancy import acting_as
-from dedup import intake
+from dedup import beginnings, intake
 from dedup.choices import ImportStatus
 from dedup.importing import run_import
 from dedup.models import Import, Message, Observation, Record, Revision
@@ -469,3 +469,23 @@ def test_what_a_file_grows_by_is_all_that_is_stored(tmp_path: Path) -> None:
     with acting_as(owner.pk):
         after = (Revision.objects.count(), Record.objects.count(), Observation.objects.count())
     assert after == (before[0] + 1, before[1], before[2] + 1)
+
+
+def test_a_file_that_grew_often_is_read_whole_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beginnings, "LONGEST_CHAIN", 3)
+    owner, rows = make_user(), dialogue(8)
+
+    for length in range(1, 9):
+        import_bytes(owner.pk, tmp_path, lines(rows[:length]))
+
+    with acting_as(owner.pk):
+        imports = Import.objects.order_by("pk")
+        assert [row.extends_id is None for row in imports] == [True, False, False] * 2 + [
+            True,
+            False,
+        ]
+        assert [row.observations.count() for row in imports] == [1, 1, 1, 4, 1, 1, 7, 1]
+    assert versions_kept(owner.pk) == [lines(rows[:length]) for length in range(1, 9)]
+    assert_sound(owner.pk)
