@@ -24,6 +24,7 @@ from django.conf import settings
 
 from dedup.artifacts import CHUNK_BYTES, Snapshot, snapshot_of_path
 from dedup.errors import UnreadableFileError, UnsafeArchiveError
+from dedup.secrets import masked
 
 # The first header of a member, or the end of a zip that has none.
 FIRST_BYTES = (b"PK\x03\x04", b"PK\x05\x06")
@@ -108,6 +109,8 @@ def members_of(file: IO[bytes], name: str) -> Generator[Member, None, None]:
         file.seek(0)
         yield Member(name, size, 0, file)
         return
+    # It stands in what is refused, and refusals are shown.
+    name = masked(name)
     try:
         archive = zipfile.ZipFile(_Source(file, name))
     except DAMAGE as error:

@@ -75,12 +75,14 @@ def find_conversations(user_id: UUID, source: Source, keys: Iterable[str]) -> di
 
 def describe_conversations(found: Sequence[tuple[UUID, StagedConversation]]) -> None:
     """Afterwards they have the titles, projects and metadata that the file gives them."""
-    headers = [conversation.header for _, conversation in found]
+    # Of several that are one the first has a say.
+    first = dict(reversed(found))
+    headers = [conversation.header for conversation in first.values()]
     values = {
-        "ids": [conversation_id for conversation_id, _ in found],
+        "ids": list(first),
         # A secret that is cut is none that would be known.
         "titles": [masked(storable(header.title))[:LONGEST_TITLE] for header in headers],
-        "first_words": [conversation.first_words for _, conversation in found],
+        "first_words": [conversation.first_words for conversation in first.values()],
         "parent_keys": [header.parent_key for header in headers],
         "projects": [storable(header.project) for header in headers],
         "metadata": [dumps(storable(header.metadata)) for header in headers],

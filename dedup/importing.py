@@ -4,10 +4,12 @@ The whole of it is one transaction, which also is the lease: a worker that dies 
 behind, neither rows nor locks, and the import's row is found unfinished by the sweeper.
 """
 
+import logging
 import time
 from contextlib import AbstractContextManager
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.db.models.functions import Now
 
 from common.errors import DomainError
@@ -19,6 +21,8 @@ from dedup.intake import Intake, Report, name_another
 from dedup.models import Import
 from dedup.progress import reporter
 from dedup.statements import rows, run
+
+logger = logging.getLogger(__name__)
 
 # An import that is begun this often and never ends is broken itself.
 MOST_ATTEMPTS = 5
@@ -47,8 +51,7 @@ def run_import(import_id: UUID, user_id: UUID) -> None:
                 kept = snapshot_of_artifact(row.artifact)
                 read_into_archive(row, kept, reporter(row.pk, row.artifact.size))
         if row:
-            with acting_as(user_id):
-                tell_planner(row.new_messages)
+            tell_planner(user_id, row.new_messages)
     except DomainError as error:
         with acting_as(user_id):
             Import.objects.filter(pk=import_id).fail(error.code, error.detail)
@@ -118,17 +121,25 @@ def _repeat(row: Import, original: Import) -> None:
     row.last_sent_at = original.last_sent_at
 
 
-def tell_planner(row_count: int) -> None:
+def tell_planner(user_id: UUID, new_messages: int) -> None:
     """Afterwards the planner knows of rows that make a table much larger than it was.
 
-    Autovacuum would tell it in a minute, and until then plans are made for the old size. Needs
-    a transaction of its own: statistics are held from others until it ends.
+    Autovacuum would tell it in a minute, and until then plans are made for the old size. In a
+    transaction of its own: the import is kept, whatever becomes of this.
     """
-    if row_count < FEW_ROWS:
+    if new_messages < FEW_ROWS:
         return
-    ((known,),) = rows("SELECT reltuples FROM pg_class WHERE oid = 'dedup_message'::regclass")
-    if row_count > GROWTH * max(known, 0):
-        run("SELECT dedup_refresh_planner_statistics()")
+    try:
+        with acting_as(user_id):
+            # Whoever has the tables now does the same work.
+            run("SET LOCAL lock_timeout = '1s'")
+            ((known,),) = rows(
+                "SELECT reltuples FROM pg_class WHERE oid = 'dedup_message'::regclass"
+            )
+            if new_messages > GROWTH * max(known, 0):
+                run("SELECT dedup_refresh_planner_statistics()")
+    except DatabaseError as error:
+        logger.info("the planner's statistics were left as they are: %s", error)
 
 
 def _unheard(records: int, bytes_read: int) -> None:

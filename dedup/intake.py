@@ -95,8 +95,9 @@ class Intake:
         describe_conversations([(match.known_id, match.conversation) for match in found])
         beginnings = self._beginning.imports if self._beginning else ()
         brought = merge_staged(Target(row.user_id, row.pk, source, beginnings), found)
+        for conversation in dict.fromkeys(match.known_id for match in found):
+            self._add(conversation, brought.get(conversation, MergeCounts()))
         for match in found:
-            self._add(match.known_id, brought.get(match.known_id, MergeCounts()))
             if match.parts:
                 merge_conversations(match.known_id, match.parts)
                 self._emptied.update(match.parts)
@@ -135,7 +136,7 @@ class Intake:
 
 def name_another(row: Import, file: IO[bytes], started: float) -> None:
     """Notes on two sub-agents may have equal bytes: where they lie says which one is meant."""
-    if row.messages_in_export or is_zipped(file):
+    if row.messages_in_export or row.wanted_conversation or is_zipped(file):
         return
     (part,) = parts_of(file, row.name, row.wanted_source)
     header = next((record.header for record in part.records() if record.header), None)

@@ -115,7 +115,7 @@ GIVE_KEYS = """
 class Matcher:
     """Lays the conversations of one staged file beside what is stored.
 
-    Two conversations of a file are two: each stored segment is claimed by one of them at most.
+    Two conversations of a file are two: each stored message is claimed by one of them at most.
     """
 
     def __init__(self, user_id: UUID, import_id: UUID, source: Source) -> None:
@@ -127,7 +127,7 @@ class Matcher:
             "least_shared": LEAST_SHARED,
         }
         self._import_id = import_id
-        self._claimed: set[UUID] = set()
+        self._claimed: set[str] = set()
 
     def match(
         self, conversations: Iterable[StagedConversation], known: dict[str, UUID]
@@ -185,10 +185,8 @@ class Matcher:
         self, segments: Sequence[UUID], shown: Sequence[tuple[int, Shown]], *, certain: bool
     ) -> tuple[tuple[UUID, ...], dict[int, str]] | None:
         """The segments that the export overlaps, and the ids of its messages by ordinal."""
-        free = [segment for segment in segments if segment not in self._claimed]
-        if not certain:
-            free = free[:MOST_CANDIDATES]
-        stored = [self._messages(segment) for segment in free]
+        looked_at = segments if certain else segments[:MOST_CANDIDATES]
+        stored = [self._free_messages(segment) for segment in looked_at]
         assignment = assign(
             [[placed.message for placed in messages] for messages in stored],
             [message for _, message in shown],
@@ -200,8 +198,8 @@ class Matcher:
             place: stored[segment][position].native_key
             for place, (segment, position) in assignment.messages.items()
         }
-        chosen = tuple(free[segment] for segment in assignment.segments)
-        self._claimed.update(chosen)
+        self._claimed.update(matched.values())
+        chosen = tuple(looked_at[segment] for segment in assignment.segments)
         return chosen, self._own_keys(shown, matched)
 
     def _own_keys(
@@ -212,10 +210,11 @@ class Matcher:
             for place, (ordinal, _) in enumerate(shown)
         }
 
-    def _messages(self, segment: UUID) -> list[Placed]:
+    def _free_messages(self, segment: UUID) -> list[Placed]:
         return [
             Placed(key, Stored(frozenset(map(bytes, contents)), role))
             for key, role, contents in rows(MESSAGES, {**self._values, "segment_id": segment})
+            if key not in self._claimed
         ]
 
 

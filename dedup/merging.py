@@ -54,31 +54,26 @@ class MergeCounts:
         )
 
 
-# The conversations of the file, what is known of them, and where their messages are to stand.
-CREATE_CONVERSATIONS = """
-    DROP TABLE IF EXISTS pg_temp.staged_conversation, pg_temp.resolved, pg_temp.added,
-                         pg_temp.observed;
-    CREATE TEMPORARY TABLE staged_conversation ON COMMIT DROP AS
-    SELECT g.number, g.id AS conversation_id, g.segment_id, g.messages, g.unkeyed,
+LIST_CONVERSATIONS = """
+    INSERT INTO staged_conversation
+    SELECT g.number, g.id, g.segment_id, g.messages, g.unkeyed,
            (SELECT COALESCE(max(m.message_index) + 1, 0) FROM dedup_message m
-            WHERE m.conversation_id = g.id) AS next_index
+            WHERE m.conversation_id = g.id)
     FROM unnest(%(numbers)s::integer[], %(ids)s::uuid[], %(segments)s::uuid[],
                 %(messages)s::integer[], %(unkeyed)s::boolean[])
       AS g (number, id, segment_id, messages, unkeyed);
     ANALYZE staged_conversation
 """
 
-# One row for each id in the file, with the message that has it, directly or as an alias.
 RESOLVE = """
-    CREATE TEMPORARY TABLE resolved ON COMMIT DROP AS
-    SELECT s.native_key, s.ordinal, COALESCE(m.id, a.message_id) AS message_id, false AS fresh
+    INSERT INTO resolved
+    SELECT s.native_key, s.ordinal, COALESCE(m.id, a.message_id), false
     FROM (SELECT native_key, min(ordinal) AS ordinal FROM staged
           WHERE native_key IS NOT NULL GROUP BY native_key) s
     LEFT JOIN dedup_message m
       ON m.user_id = %(user_id)s AND m.source = %(source)s AND m.native_key = s.native_key
     LEFT JOIN dedup_alias a
       ON a.user_id = %(user_id)s AND a.source = %(source)s AND a.native_key = s.native_key;
-    ALTER TABLE resolved ADD PRIMARY KEY (native_key);
     ANALYZE resolved
 """
 
@@ -172,10 +167,10 @@ INSERT_ALIASES = """
     FROM inserted WHERE inserted.native_key = r.native_key
 """
 
-# Contents that a message has not had yet, at their first place in the file. The OR keeps the
-# planner from an anti-join, which is quadratic while a table that has just grown is not analysed.
+# The OR keeps the planner from an anti-join, which is quadratic while a table that has just grown
+# is not analysed.
 ADD = """
-    CREATE TEMPORARY TABLE added ON COMMIT DROP AS
+    INSERT INTO added
     SELECT t.ordinal, t.message_id
     FROM (SELECT r.message_id, s.content_hash, min(s.ordinal) AS ordinal, bool_or(r.fresh) AS fresh
           FROM staged s JOIN resolved r USING (native_key)
@@ -195,11 +190,10 @@ INSERT_REVISIONS = """
     ORDER BY s.ordinal
 """
 
-# Each place in the file with its revision, and whether the revision's bytes are the file's.
 OBSERVE = """
-    CREATE TEMPORARY TABLE observed ON COMMIT DROP AS
-    SELECT s.ordinal, s.raw_sha256, s.unreadable, v.id AS revision_id,
-           v.raw_sha256 IS DISTINCT FROM s.raw_sha256 AS needs_record
+    INSERT INTO observed
+    SELECT s.ordinal, s.raw_sha256, s.unreadable, v.id,
+           v.raw_sha256 IS DISTINCT FROM s.raw_sha256
     FROM staged s
     LEFT JOIN resolved r USING (native_key)
     LEFT JOIN dedup_revision v ON v.message_id = r.message_id
@@ -246,7 +240,7 @@ COUNT = """
 # the planner would begin with all messages of the conversation, for each content anew.
 COUNT_COLLISIONS = """
     SELECT conversation_id, sum(new - CASE WHEN known THEN 0 ELSE 1 END)::integer
-    FROM (SELECT g.conversation_id, g.new, EXISTS (
+    FROM (SELECT g.conversation_id, g.new, g.next_index > 0 AND EXISTS (
               SELECT FROM dedup_revision v
               WHERE v.content_hash = g.content_hash AND v.hash_version = %(hash_version)s
                 AND (SELECT m.conversation_id = g.conversation_id
@@ -278,7 +272,7 @@ def merge_staged(target: Target, conversations: Sequence[Found]) -> dict[UUID, M
         "hash_version": HASH_VERSION,
         "most_alike": MOST_ALIKE,
     }
-    run(CREATE_CONVERSATIONS, _conversation_values(target.user_id, conversations))
+    run(LIST_CONVERSATIONS, _conversation_values(target.user_id, conversations))
     run(RESOLVE, values)
     aliases = _find_aliases(target, conversations, values)
     values |= {"aliases": list(aliases), "canonical": list(aliases.values())}

@@ -6,6 +6,7 @@ migrations: Django declares the relations here without constraints of its own.
 """
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -270,6 +271,16 @@ class Conversation(models.Model):
 
     def __str__(self) -> str:
         return self.title or self.native_key
+
+    @property
+    def whole(self) -> "Conversation":
+        """The conversation that it was found to be a part of, or itself."""
+        return self.merged_into or self
+
+    @property
+    def whole_id(self) -> UUID:
+        found: UUID = self.merged_into_id or self.id
+        return found
 
 
 class Message(models.Model):

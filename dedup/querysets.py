@@ -104,5 +104,5 @@ class PlacementQuerySet(OwnedQuerySet["Placement"]):
         return self.order_by("segment__number", "position")
 
     def with_age(self) -> Self:
-        """With `age`, which rises as the message's index falls: ordered by it, latest first."""
-        return self.annotate(age=-F("message__message_index"))
+        """With what rises from the last message to the first: ordered by it, the latest first."""
+        return self.annotate(segment_age=-F("segment__number"), age=-F("position"))

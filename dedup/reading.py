@@ -79,7 +79,7 @@ def _parts_of_zip(file: IO[bytes], name: str, wanted: str) -> Iterator[Part]:
         unread.records.append(ParsedRecord(member.manifest(read=True)))
         yield _part(kind, unread.taken(), member.content, member.name)
     if not found:
-        raise UnknownFormatError(f"Nothing in the zip {name} is a conversation export known here.")
+        raise UnknownFormatError("Nothing in the zip is a conversation export known here.")
     if unread.records:
         yield Part(None, lambda: iter(unread.taken()))
 

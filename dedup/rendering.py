@@ -45,6 +45,8 @@ LONGEST_SLUG = 60
 LINES_UNFOLDED = 25
 
 MISSING = "Something may be missing here: no export shows what stood in between."
+# What begins a block of HTML that only its own end, or that of the document, ends.
+TAKES_ALL = re.compile(r" {0,3}<(?:!--|!\[|![A-Za-z]|\?|script|pre|style|textarea)", re.IGNORECASE)
 FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<run>`{3,}|~{3,})(?P<info>[^\r\n]*)")
 BACKTICKS = re.compile(r"`+")
 NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -554,9 +556,25 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _with_fences_closed(text: str) -> str:
-    """A block of code that was cut short would take in all that follows it."""
+    """A block of code that was cut short would take in all that follows it, and so would an
+    element of HTML that begins a line and never ends."""
+    text = _with_elements_escaped(text)
     *_, last = code_and_words(text)
     return f"{_ended(text)}{last.fence}" if last.is_open else text
+
+
+def _with_elements_escaped(text: str) -> str:
+    lines, fence = [], ""
+    for line in StringIO(text, newline=""):
+        found = FENCE.match(line)
+        if fence:
+            fence = "" if found and _closes(found, fence) else fence
+        elif found and _opens(found):
+            fence = found["indent"] + found["run"]
+        elif TAKES_ALL.match(line):
+            line = line.replace("<", "\\<", 1)  # noqa: PLW2901 - the line that is kept
+        lines.append(line)
+    return "".join(lines)
 
 
 def _ended(text: str) -> str:
@@ -589,7 +607,7 @@ def code_and_words(text: str) -> Iterator[Stretch]:
                 yield current
                 current = Stretch(is_code=False)
                 continue
-        elif found and (found["run"][0] == "~" or "`" not in found["info"]):
+        elif found and _opens(found):
             yield current
             language = NOT_IN_LANGUAGES.sub("", (found["info"].split() or [""])[0])
             fence = found["indent"] + found["run"]
@@ -599,8 +617,19 @@ def code_and_words(text: str) -> Iterator[Stretch]:
     yield current
 
 
+def _opens(found: re.Match[str]) -> bool:
+    return found["run"][0] == "~" or "`" not in found["info"]
+
+
 def _closes(found: re.Match[str], fence: str) -> bool:
-    return found["run"].startswith(fence.strip()) and not found["info"].strip()
+    """Further to the right it would be a line of the code."""
+    run = fence.strip()
+    deepest = len(fence) - len(run) + 3
+    return (
+        found["run"].startswith(run)
+        and len(found["indent"].expandtabs()) <= deepest
+        and not found["info"].strip()
+    )
 
 
 # --- JSON ---------------------------------------------------------------------------------------

@@ -78,7 +78,9 @@ def search_messages(
             ],
         )
         found = cursor.fetchall()
-    messages = Message.objects.select_related("conversation").in_bulk([row[0] for row in found])
+    messages = Message.objects.select_related("conversation__merged_into").in_bulk(
+        [row[0] for row in found]
+    )
     revisions = Revision.objects.defer("raw", "search").in_bulk([row[1] for row in found])
     return [
         SearchHit(messages[message_id], revisions[revision_id], rank, _marked(highlight))

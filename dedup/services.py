@@ -71,8 +71,7 @@ def import_path(
             # Another importer of these bytes may have their row until it is done.
             lift_time_limit()
             result = _read_now(user_id, path, snapshot, stored_as, wanted, report)
-        with acting_as(user_id):
-            tell_planner(result.counts.new_messages)
+        tell_planner(user_id, result.counts.new_messages)
         return result
 
 

@@ -145,7 +145,7 @@ class _Reading:
         code = one.process.exitcode or 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         reason = f"The process that read it {how}: nothing of it was kept, import it again."
-        self._take(one.number, Outcome(self._exports[one.number].path, error=reason))
+        self._take(one.number, Outcome(self._exports[one.number].path, error=reason, passing=True))
 
     def _end(self) -> None:
         """Afterwards no process is left."""

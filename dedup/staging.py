@@ -16,9 +16,10 @@ from dedup.records import StoredMessage, StoredRecord
 # The words are taken apart while the next records are parsed: the server is another process.
 # Without the angles of tags, since what stands between them would be left out.
 # To compress what is read once and dropped would take a third of the time.
+# One set of tables serves all parts of a file, and all files of a dry run: each table that is made
+# in a transaction is locked until its end, and the server has room for some thousands of locks.
 CREATE = """
-    DROP TABLE IF EXISTS pg_temp.staged;
-    CREATE TEMPORARY TABLE staged (
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged (
         ordinal integer PRIMARY KEY,
         conversation integer,
         place integer,
@@ -38,7 +39,29 @@ CREATE = """
         unreadable boolean NOT NULL,
         search tsvector GENERATED ALWAYS AS
             (to_tsvector('english', translate(text, '<>', '  '))) STORED
-    ) WITH (toast_tuple_target = 8160) ON COMMIT DROP
+    ) WITH (toast_tuple_target = 8160) ON COMMIT DROP;
+
+    -- The conversations of the file, what is known of them, and where their messages are to stand.
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_conversation (
+        number integer, conversation_id uuid, segment_id uuid, messages integer, unkeyed boolean,
+        next_index integer
+    ) ON COMMIT DROP;
+
+    -- One row for each id in the file, with the message that has it, directly or as an alias.
+    CREATE TEMPORARY TABLE IF NOT EXISTS resolved (
+        native_key text PRIMARY KEY, ordinal integer, message_id uuid, fresh boolean
+    ) ON COMMIT DROP;
+
+    -- Contents that a message has not had yet, at their first place in the file.
+    CREATE TEMPORARY TABLE IF NOT EXISTS added (ordinal integer, message_id uuid) ON COMMIT DROP;
+
+    -- Each place in the file with its revision, and whether its bytes are not the revision's.
+    CREATE TEMPORARY TABLE IF NOT EXISTS observed (
+        ordinal integer, raw_sha256 bytea, unreadable boolean, revision_id uuid,
+        needs_record boolean
+    ) ON COMMIT DROP;
+
+    TRUNCATE staged, staged_conversation, resolved, added, observed
 """
 COPY = """
     COPY staged (ordinal, conversation, place, native_key, parent_key, native_index, role, sent_at,

@@ -25,6 +25,8 @@ SETTLED_SECONDS = 2.0
 # Everything is looked at again: the system may drop notices of changes when there are too many.
 SECONDS_BETWEEN_LOOKS = 300.0
 LONGEST_WAIT_SECONDS = 30.0
+# A file that did not change and could not be read this often is left alone until it does.
+MOST_ATTEMPTS = 10
 
 Fingerprint = tuple[tuple[int, int], ...]
 Changed = set[Path] | None
@@ -149,7 +151,7 @@ class Watch:
             return
         self._note_back()
         waiting = self._waiting[path]
-        if outcome.passing:
+        if outcome.passing and waiting.attempts < MOST_ATTEMPTS:
             waiting.attempts += 1
             waiting.not_before = time.monotonic() + _wait_after(waiting.attempts)
         else:

@@ -33,6 +33,7 @@ from dedup.models import (
 )
 from dedup.savings import DaySavings
 from dedup.secrets import masked
+from dedup.statistics import log_of, parent_of, sub_agents_of
 
 MOST_RELATED = 50
 MOST_SEGMENTS = 200
@@ -62,7 +63,7 @@ class ConversationAdmin(ArchiveAdmin):
         return rows.annotate(has_secrets=with_secrets())
 
     def around_form(self, row: Conversation) -> dict[str, Any]:
-        lines = list(row.log.select_related("import_row").order_by("-id")[:EXPORTS_IN_CHART])
+        lines = list(log_of(row).select_related("import_row").order_by("-id")[:EXPORTS_IN_CHART])
         return {
             "exports": lines,
             "exports_chart": _chart_of_exports(lines[::-1]),
@@ -70,7 +71,7 @@ class ConversationAdmin(ArchiveAdmin):
                 _exports(lines),
                 _segments(row),
                 _latest(row),
-                _conversations("Sub-agents", _sub_agents(row)),
+                _conversations("Sub-agents", sub_agents_of(row)[:MOST_RELATED]),
                 _conversations("Merged into this one", _parts(row)),
             ],
         }
@@ -101,9 +102,7 @@ class ConversationAdmin(ArchiveAdmin):
 
     @admin.display(description="Sub-agent of")
     def parent(self, row: Conversation) -> str:
-        parent = Conversation.objects.filter(
-            user=row.user_id, source=row.source, native_key=row.parent_key
-        ).first()
+        parent = parent_of(row)
         return link_to(parent, title_of(parent)) if parent else masked(row.parent_key) or "-"
 
     @admin.display(description="Merged into")
@@ -211,13 +210,6 @@ def _latest(row: Conversation) -> Table:
 def _conversations(title: str, conversations: Iterable[Conversation]) -> Table:
     rows = [[link_to(row, title_of(row)), row.total_messages] for row in conversations]
     return Table(title, ["Conversation", "Messages"], rows)
-
-
-def _sub_agents(row: Conversation) -> QuerySet[Conversation]:
-    children = Conversation.objects.filter(
-        user=row.user_id, source=row.source, parent_key=row.native_key, merged_into=None
-    )
-    return children.order_by("id")[:MOST_RELATED]
 
 
 def _parts(row: Conversation) -> QuerySet[Conversation]:

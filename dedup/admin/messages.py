@@ -73,7 +73,7 @@ class MessageAdmin(ArchiveAdmin):
         "native_key", "user", "source", "in_conversation", "parent_key", "message_index",
         "native_index", "sent_at", "api_id", "created_at",
     ]  # fmt: skip
-    masked_fields = ["native_key", "parent_key"]
+    masked_fields = ["native_key", "parent_key", "api_id"]
     change_form_before_template = "admin/dedup/revisions.html"
     inlines = [PlacementInline, AliasInline]
     ordering = ["-id"]

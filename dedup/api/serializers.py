@@ -217,11 +217,13 @@ class MessageOutput(serializers.Serializer[Message]):
     """One message with what it says at last, shortened; the view gives `shown_in`'s context."""
 
     id = serializers.UUIDField()
-    conversation = serializers.UUIDField(source="conversation_id")
+    conversation = serializers.UUIDField(source="conversation.whole_id")
     source = serializers.ChoiceField(Source.choices)  # type: ignore[assignment]  # the metaclass takes it
     native_key = MaskedTextField()
     parent_key = MaskedTextField()
-    message_index = serializers.IntegerField()
+    message_index = serializers.IntegerField(
+        help_text="Ordinal at which the conversation that brought it received it"
+    )
     native_index = serializers.IntegerField(allow_null=True)
     sent_at = serializers.DateTimeField(allow_null=True)
     role = serializers.SerializerMethodField()
@@ -273,7 +275,7 @@ class MessagesInput(SecretsInput):
         r"^[0-9a-fA-F]{64}$", required=False, help_text="Those that say this at last or said it"
     )
     order = serializers.ChoiceField(
-        [READING, LATEST], default=READING, help_text="As one reads, or highest index first"
+        [READING, LATEST], default=READING, help_text="As one reads, or the last message first"
     )
     role = serializers.ChoiceField(Role.choices, required=False)
     tool = serializers.CharField(
@@ -302,6 +304,7 @@ class PlacedMessageOutput(serializers.Serializer[Placement]):
 class MessageDetailOutput(serializers.ModelSerializer[Message]):
     """A message; its secrets are those of all its revisions."""
 
+    conversation = serializers.UUIDField(source="conversation.whole_id", read_only=True)
     native_key = MaskedTextField(read_only=True)
     parent_key = MaskedTextField(read_only=True)
     api_id = MaskedTextField(read_only=True)
@@ -354,5 +357,5 @@ class SearchHitOutput(serializers.Serializer[SearchHit]):
 
     rank = serializers.FloatField()
     highlight = serializers.CharField()
-    conversation_title = MaskedTextField(source="message.conversation.title")
+    conversation_title = MaskedTextField(source="message.conversation.whole.title")
     message = MessageOutput()

@@ -57,6 +57,7 @@ from dedup.branches import branches_in
 from dedup.choices import ImportStatus
 from dedup.models import Conversation, Import, Message
 from dedup.rendering import Form, file_name, render_conversation
+from dedup.secrets import masked
 from dedup.selectors import SearchFilters, latest_revisions, search_messages
 from dedup.services import Wanted, keep_upload, start_import
 from dedup.statistics import (
@@ -68,6 +69,14 @@ from dedup.statistics import (
 )
 from dedup.verification import integrity_problems, verify_import
 
+PAGING = [
+    OpenApiParameter(
+        parameter["name"],
+        int if parameter["schema"]["type"] == "integer" else str,
+        description=parameter["description"],
+    )
+    for parameter in PAGE_PARAMETERS
+]
 BYTES = {(200, "application/octet-stream"): OpenApiTypes.BINARY}
 DOCUMENT = {(200, form.content_type.partition(";")[0]): OpenApiTypes.BINARY for form in Form}
 
@@ -138,7 +147,7 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
         with acting_as(self.user_id):
             row = get_object_or_404(self.get_queryset(), pk=pk)
         return download(
-            opened(row.artifact), name=row.name, content_type="application/octet-stream"
+            opened(row.artifact), name=masked(row.name), content_type="application/octet-stream"
         )
 
     @extend_schema(responses=VerificationOutput, filters=False)
@@ -165,7 +174,7 @@ class ReadingOrder(KeysetPagination):
 
 
 class LatestFirst(KeysetPagination):
-    keyset = ("age", "message_id")
+    keyset = ("segment_age", "age")
 
 
 @extend_schema_view(
@@ -193,7 +202,7 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
         return super().get_serializer(*args, **kwargs)
 
     @extend_schema(
-        parameters=[MessagesInput, *(OpenApiParameter(p["name"], str) for p in PAGE_PARAMETERS)],
+        parameters=[MessagesInput, *PAGING],
         responses=PlacedMessageOutput(many=True),
         filters=False,
     )
@@ -207,7 +216,12 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
         with acting_as(self.user_id):
             conversation = self._conversation(pk)
             placements = placements_wanted(conversation, given.validated_data).with_age()
-            page = self.paginate_queryset(placements.select_related("segment", "message")) or []
+            page = (
+                self.paginate_queryset(
+                    placements.select_related("segment", "message__conversation")
+                )
+                or []
+            )
             revisions = latest_revisions(row.message_id for row in page)
             context = shown_in(revisions, revealed=are_revealed(request))
             output = PlacedMessageOutput(page, many=True, context=context)  # type: ignore[arg-type]  # the stubs know no many=True
@@ -275,7 +289,9 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
         return download(document, name=name, content_type=form.content_type)
 
     def _conversation(self, pk: str) -> Conversation:
-        return get_object_or_404(self.get_queryset(), pk=pk)
+        """What is asked of a conversation that is a part of another one is answered of that."""
+        found = get_object_or_404(self.get_queryset().select_related("merged_into"), pk=pk)
+        return found.whole
 
 
 class WholeArchiveViewSet(ArchiveViewSet):
@@ -306,10 +322,11 @@ class MessageViewSet(ReadMixin, ArchiveViewSet):
     filter_backends = []
 
     def get_queryset(self) -> QuerySet[Message]:
-        return Message.objects.visible_to(self.user_id).prefetch_related("revisions")
+        messages = Message.objects.visible_to(self.user_id).select_related("conversation")
+        return messages.prefetch_related("revisions")
 
     @extend_schema(
-        parameters=[SearchInput, *(OpenApiParameter(p["name"], str) for p in PAGE_PARAMETERS)],
+        parameters=[SearchInput, *PAGING],
         responses=SearchHitOutput(many=True),
     )
     def list(self, request: Request) -> Response:

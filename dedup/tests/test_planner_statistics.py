@@ -19,7 +19,7 @@ def rows_that_the_planner_knows() -> list[int]:
         found = superuser.execute(
             "SELECT reltuples::int FROM pg_class WHERE relname = ANY(%s) ORDER BY relname", [TABLES]
         )
-        return [number for (number,) in found.fetchall()]
+        return [int(str(number)) for (number,) in found.fetchall()]
 
 
 def test_the_planner_learns_of_a_large_import_at_once(tmp_path: Path) -> None:

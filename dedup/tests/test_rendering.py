@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from accounts.tests.factories import make_user
 from common.tenancy import acting_as
+from dedup import rendering
 from dedup.formats.contract import Block
 from dedup.models import Conversation
 from dedup.rendering import (
@@ -752,3 +753,15 @@ def test_the_number_of_queries_is_that_of_the_chunks(ada: User, tmp_path: Path) 
     chunks = 5_000 // MESSAGES_AT_ONCE
     assert small <= 12
     assert queries_for(ada, Form.JSON) == small + 2 * (chunks - 1)
+
+
+def test_an_element_that_never_ends_takes_in_nothing_that_follows() -> None:
+    text = "<!-- a note\n```html\n<script>\n        ```\n<pre>\n```\n  <STYLE> x\n1 < 2\n"
+
+    assert rendering._with_fences_closed(text) == (
+        "\\<!-- a note\n```html\n<script>\n        ```\n<pre>\n```\n  \\<STYLE> x\n1 < 2\n"
+    )
+
+
+def test_a_fence_too_far_to_the_right_ends_no_code() -> None:
+    assert rendering._with_fences_closed("```\ncode\n     ```\n") == ("```\ncode\n     ```\n```")

@@ -1,16 +1,18 @@
 """Messages without ids, from the file to the conversation."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from accounts.models import User
 from accounts.tests.factories import make_user
 from common.tenancy import acting_as
 from dedup.errors import SeveralConversationsError
 from dedup.models import Conversation, Message, Placement
-from dedup.services import Wanted, import_path
+from dedup.services import Wanted, import_path, preview
 from dedup.tests.factories import counts_of_tables
 from dedup.verification import integrity_problems
 
@@ -138,3 +140,61 @@ def test_several_conversations_cannot_be_filed_under_one(owner: User, tmp_path: 
         import_path(user_id=owner.pk, path=path, wanted=Wanted(conversation="pies"))
 
     assert counts_of_tables() == before
+
+
+def test_two_conversations_of_a_file_that_are_one_are_counted_once(
+    owner: User, tmp_path: Path
+) -> None:
+    pies, soups = said(*(f"Pie {n}" for n in range(6))), said(*(f"Soup {n}" for n in range(6)))
+    import_path(user_id=owner.pk, path=written(tmp_path / "x" / "chat.json", pies))
+    import_path(user_id=owner.pk, path=written(tmp_path / "y" / "chat.json", soups))
+
+    both = import_path(user_id=owner.pk, path=written(tmp_path / "both.jsonl", pies, soups))
+
+    assert both.counts.messages_in_export == both.counts.duplicates_filtered == 12
+    assert read(owner, "chat") == [
+        [f"Pie {n}" for n in range(6)],
+        [f"Soup {n}" for n in range(6)],
+    ]
+
+
+def test_after_a_bridge_a_file_that_names_both_parts_brings_only_what_is_new(
+    owner: User, tmp_path: Path
+) -> None:
+    def named(file: str, **conversations: list[str]) -> Path:
+        rows = [
+            json.dumps({"id": key, "messages": said(*words)}) + "\n"
+            for key, words in conversations.items()
+        ]
+        (tmp_path / file).write_text("".join(rows))
+        return tmp_path / file
+
+    first, second = [f"Pie {n}" for n in range(6)], [f"Soup {n}" for n in range(6)]
+    import_path(user_id=owner.pk, path=named("1.jsonl", pies=first, soups=second))
+    import_path(user_id=owner.pk, path=written(tmp_path / "2.json", said(*first, *second)))
+
+    grown = {"pies": [*first, "Pie 6", "Pie 7"], "soups": [*second, "Soup 6", "Soup 7"]}
+    result = import_path(user_id=owner.pk, path=named("3.jsonl", **grown))
+
+    assert (result.counts.messages_in_export, result.counts.new_messages) == (16, 4)
+    with acting_as(owner.pk):
+        assert Message.objects.count() == 16
+    assert integrity_problems(owner.pk) == []
+
+
+def test_a_zip_of_many_files_needs_no_more_locks_than_one_of_few(
+    owner: User, tmp_path: Path
+) -> None:
+    def locks(number: int) -> int:
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for each in range(number):
+                talk = {"messages": said(f"Pie {number} {each}?", f"Apple {number} {each}.")}
+                archive.writestr(f"{each}.json", json.dumps(talk))
+        with preview(user_id=owner.pk) as read_only:
+            read_only(user_id=owner.pk, path=path)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
+                return int(cursor.fetchone()[0])
+
+    assert locks(30) - locks(3) < 20

@@ -126,6 +126,8 @@ class Command(BaseCommand):
             self.stdout.write("This was a dry run: nothing was kept.")
         for path, reason in outcomes.skipped:
             self._warn(f"{path}: skipped. {reason}")
+        if not (outcomes.read or outcomes.skipped or outcomes.errors):
+            self._warn("Nothing was found that looks like an export.")
         if others:
             ends = ", ".join(EXPORT_SUFFIXES)
             self._warn(f"Not looked into, since their names end with none of {ends}: {others}.")
