@@ -82,7 +82,9 @@ def only(message: Row, conversation: str = TALK) -> ParsedMessage:
 
 
 def members(folder: Path) -> Callable[[str], IO[bytes] | None]:
-    return lambda name: (folder / name).open("rb") if (folder / name).exists() else None
+    return lambda name: (
+        io.BytesIO((folder / name).read_bytes()) if (folder / name).exists() else None
+    )
 
 
 # --- Recognition -------------------------------------------------------------------------------
