@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import django
@@ -182,16 +183,19 @@ def _signals_held() -> Iterator[None]:
 
 def serve(connection: "Connection", setup: Setup) -> None:
     """The work of one process, until the connection ends or it is asked to end."""
-    try:
-        with suppress(EOFError, OSError, KeyboardInterrupt):
-            # As an exception it rolls back what is in hand.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            setup.apply()
-            _serve(connection)
-    finally:
-        # Sent to the group and then by the first process: the second one has nothing to end.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        # As an exception it rolls back what is in hand.
+        signal.signal(signal.SIGTERM, _interrupt_once)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        setup.apply()
+        _serve(connection)
+
+
+def _interrupt_once(number: int, _: FrameType | None) -> None:
+    """Sent to the whole group, it comes from the first process once more: the rollback that it
+    has begun must not be interrupted."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _serve(connection: "Connection") -> None:
