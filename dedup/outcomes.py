@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,12 +11,9 @@ import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from common.errors import DomainError
-from common.tenancy import acting_as
-from dedup.choices import Source
 from dedup.errors import ArchiveBusyError, FileChangedError, UnknownFormatError
 from dedup.exports import Export
 from dedup.intake import Report
-from dedup.models import Import
 from dedup.results import ConversationResult, FileResult, by_conversation, totals_of
 from dedup.services import Wanted, import_path
 
@@ -39,13 +36,12 @@ class Order:
 class Outcome:
     """One file, and what became of it: a result, or the reason why it was skipped or failed.
 
-    `report` is what a legacy state directory was found to be. `passing` says that the cause may
-    have gone by the next time, `database_away` that the cause is the database and not the file.
+    `passing` says that the cause may have gone by the next time, `database_away` that the cause is
+    the database and not the file.
     """
 
     path: Path
     result: FileResult | None = None
-    report: dict[str, Any] = field(default_factory=dict)
     skipped: str = ""
     error: str = ""
     passing: bool = False
@@ -53,7 +49,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         if self.result:
-            return {**self.result.as_json(), "report": self.report}
+            return self.result.as_json()
         return {"path": str(self.path), "reason": self.skipped or self.error}
 
 
@@ -63,10 +59,10 @@ def read_export(
     """What became of the file, whatever it was: no error of one file ends a run."""
     path = export.path
     try:
-        result = (read or import_path)(
-            user_id=order.user_id, path=path, wanted=order.wanted, report=hear
+        read = read or import_path
+        return Outcome(
+            path, read(user_id=order.user_id, path=path, wanted=order.wanted, report=hear)
         )
-        return Outcome(path, result, _report_of(order.user_id, result))
     except UnknownFormatError as error:
         # Of a folder nobody said that everything in it is an export.
         named = export.named
@@ -88,15 +84,6 @@ def read_export(
         refused = isinstance(error, DatabaseError | psycopg.Error | OSError)
         verb = "kept" if refused else "read"
         return Outcome(path, error=f"It could not be {verb}: {type(error).__name__}.")
-
-
-def _report_of(user_id: UUID, result: FileResult) -> dict[str, Any]:
-    if result.source != Source.LEGACY_STATE:
-        return {}
-    with acting_as(user_id):
-        rows = Import.objects.visible_to(user_id).completed()
-        row = rows.filter(artifact__sha256=bytes.fromhex(result.sha256)).latest("pk")
-        return dict(row.report)
 
 
 class Outcomes:

@@ -78,7 +78,7 @@ class ConversationResult:
 
 @dataclass(frozen=True)
 class FileResult:
-    """One imported file."""
+    """One imported file; `report` is what a legacy state directory was found to be."""
 
     path: str
     source: str
@@ -86,6 +86,7 @@ class FileResult:
     already_imported: bool
     counts: Counts
     conversations: list[ConversationResult]
+    report: dict[str, Any]
 
     @classmethod
     def of(cls, row: Import) -> Self:
@@ -104,6 +105,7 @@ class FileResult:
             already_imported=row.already_imported,
             counts=counts,
             conversations=conversations,
+            report=row.report,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class FileResult:
             "sha256": self.sha256,
             "already_imported": self.already_imported,
             "conversations": [str(conversation.id) for conversation in self.conversations],
+            "report": self.report,
             **self.counts.as_json(),
         }
 

@@ -523,6 +523,7 @@ def test_the_result_as_json_names_every_figure(tmp_path: Path) -> None:
         "sha256": latest_import(owner.pk).artifact.sha256.hex(),
         "already_imported": False,
         "conversations": [str(conversation.id)],
+        "report": {},
         **counted,
     }
     assert conversation.as_json() == {

@@ -1,9 +1,8 @@
 """What people read about an import."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from dedup.outcomes import Outcome, Outcomes
+from dedup.outcomes import Outcomes
 from dedup.results import ConversationResult, FileResult
 
 
@@ -38,9 +37,9 @@ def line_of_totals(outcomes: Outcomes) -> str:
     )
 
 
-def lines_of_report(outcome: Outcome) -> Iterator[str]:
+def lines_of_report(result: FileResult) -> Iterator[str]:
     """What a legacy state directory was found to be; nothing for other files."""
-    report: dict[str, Any] = outcome.report
+    report = result.report
     if not report:
         return
     hashes = report["hashes"]
@@ -62,7 +61,7 @@ def lines_of_report(outcome: Outcome) -> Iterator[str]:
         )
         if unlisted[name]
     ]
-    yield f"{outcome.path}: {', '.join(findings)}"
+    yield f"{result.path}: {', '.join(findings)}"
     for found in mismatches:
         yield (
             f"  {found['conversation']}: the watermark is {found['watermark']},"

@@ -118,8 +118,8 @@ class Command(BaseCommand):
     def _print(self, outcomes: Outcomes, others: int, *, dry: bool) -> None:
         for conversation in outcomes.conversations:
             self.stdout.write(line_of_conversation(conversation))
-        for outcome in outcomes.read:
-            for line in lines_of_report(outcome):
+        for result in outcomes.results:
+            for line in lines_of_report(result):
                 self.stdout.write(line)
         self.stdout.write(line_of_totals(outcomes))
         if dry:
@@ -186,7 +186,7 @@ class Command(BaseCommand):
             self._say({"event": event, **outcome.as_json()})
         elif outcome.result:
             self.stdout.write(line_of_file(outcome.result))
-            for line in lines_of_report(outcome):
+            for line in lines_of_report(outcome.result):
                 self.stdout.write(line)
             self.stdout.flush()
         elif outcome.skipped:
