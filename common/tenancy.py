@@ -17,6 +17,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 PERSON_ALIAS = "default"
 OPERATOR_ALIAS = "operator"
 OWNER_ALIAS = "owner"
+TRACE_ALIAS = "trace"
+BACKUP_ALIAS = "backup"
+METRICS_ALIAS = "metrics"
 
 _alias: ContextVar[str] = ContextVar("database_alias", default=PERSON_ALIAS)
 _actor: ContextVar[UUID | None] = ContextVar("actor", default=None)

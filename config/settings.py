@@ -84,12 +84,12 @@ def _remote_database(variable: str) -> dict[str, Any]:
     return entry
 
 
-def _database(variable: str, role: str) -> dict[str, Any]:
+def _database(variable: str, role: str, *, pool_size: int = 0) -> dict[str, Any]:
     entry = _embedded_database(SERVICES, role) if SERVICES else _remote_database(variable)
     options = entry.setdefault("OPTIONS", {})
     options["application_name"] = f"commonplace {PROCESS}"
-    if DATABASE_POOL_SIZE:
-        options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+    if pool_size:
+        options["pool"] = {"min_size": 1, "max_size": pool_size, "timeout": 10}
     return {
         "ENGINE": "django.db.backends.postgresql",
         # Server-side cursors do not survive PgBouncer's transaction mode.
@@ -100,12 +100,24 @@ def _database(variable: str, role: str) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": _database("DATABASE_URL", "app")}
+DATABASES = {
+    "default": _database("DATABASE_URL", "app", pool_size=DATABASE_POOL_SIZE),
+    # What must leave a trace although the request fails is written through a connection of its own.
+    "trace": _database("DATABASE_URL", "app", pool_size=min(DATABASE_POOL_SIZE, 1)),
+}
 if EMBEDDED or read_optional("DATABASE_OPERATOR_URL"):
-    DATABASES["operator"] = _database("DATABASE_OPERATOR_URL", "operator")
+    DATABASES["operator"] = _database(
+        "DATABASE_OPERATOR_URL", "operator", pool_size=DATABASE_POOL_SIZE
+    )
 # Only the process that migrates needs this login.
 if EMBEDDED or read_optional("DATABASE_OWNER_URL"):
     DATABASES["owner"] = _database("DATABASE_OWNER_URL", "owner")
+# Only the process that makes backups needs this one.
+if EMBEDDED or read_optional("DATABASE_BACKUP_URL"):
+    DATABASES["backup"] = _database("DATABASE_BACKUP_URL", "backup")
+# Only what looks at the server's statistics needs this one.
+if EMBEDDED or read_optional("DATABASE_METRICS_URL"):
+    DATABASES["metrics"] = _database("DATABASE_METRICS_URL", "metrics")
 # Only bootstrap_database needs this login.
 DATABASE_SUPERUSER_URL = read_text(
     "DATABASE_SUPERUSER_URL",
@@ -191,8 +203,10 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "common",
+    "audit",
     "accounts",
     "dedup",
+    "operations",
 ]
 
 if PROCESS == "live":
