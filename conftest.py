@@ -3,6 +3,8 @@
 import re
 import tempfile
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import psutil
 import psycopg
@@ -11,6 +13,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
+from django.test.utils import override_settings
 from hypothesis import settings as property_tests
 from psycopg import sql
 from pytest_django import DjangoDbBlocker
@@ -26,14 +29,20 @@ FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permis
 property_tests.register_profile("house", deadline=None)
 property_tests.load_profile("house")
 
+_tests = count()
 RUN_OF_DATABASE = re.compile(r"[a-z]+_commonplace_(?P<run>\d+)_")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def files_folder() -> Iterator[None]:
-    """Stored files of the tests lie in a folder of their own."""
+@pytest.fixture(scope="session")
+def files_of_all_tests() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="commonplace-files-") as folder:
-        settings.MEDIA_ROOT = folder
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def files_folder(files_of_all_tests: Path) -> Iterator[None]:
+    """Stored files of each test lie in a folder of its own, as its rows are its own."""
+    with override_settings(MEDIA_ROOT=str(files_of_all_tests / str(next(_tests)))):
         yield
 
 

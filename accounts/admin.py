@@ -1,11 +1,11 @@
 from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from accounts.models import PersonalAccessToken, User
 from accounts.services import revoke_tokens
-from common.admin import HouseAdmin, ReadOnlyAdmin
+from audit.house import HouseAdmin, ReadOnlyAdmin
 
 # Roles stand on the user; Django's groups have no meaning here.
 admin.site.unregister(Group)
@@ -25,11 +25,8 @@ class UserAdmin(HouseAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return False
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(request.user.is_superuser) and super().has_change_permission(request, obj)
 
 
 @admin.register(PersonalAccessToken)

@@ -32,7 +32,7 @@ def create_operator(*, username: str, password: str, role: Role = Role.SUPERADMI
     except ValidationError as error:
         raise WeakPasswordError(" ".join(error.messages)) from error
     user.set_password(password)
-    with as_operator(f"create the operator {username}"):
+    with as_operator("create an operator"):
         # Two starts at once make one operator: the unique constraint decides.
         created = User.objects.bulk_create([user], ignore_conflicts=True)
         if not User.objects.filter(pk=created[0].pk).exists():

@@ -56,6 +56,17 @@ def bearer_of(secret: str) -> Bearer | None:
     return Bearer(token.user, token.pk, frozenset(token.scopes))
 
 
+def token_of_header(authorization: str) -> PersonalAccessToken | None:
+    """The token that the header holds, be it expired, revoked or of an account that is closed."""
+    scheme, _, secret = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip().startswith(PREFIX):
+        return None
+    found: PersonalAccessToken | None = PersonalAccessToken.objects.filter(
+        digest=digest_of(secret.strip())
+    ).first()
+    return found
+
+
 def bearer_of_header(authorization: str) -> Bearer | None:
     """The bearer named by an Authorization header of the form `Bearer cp_…`, or None."""
     scheme, _, secret = authorization.partition(" ")

@@ -1,5 +1,7 @@
 """The superuser's step before the first migration: database, roles, grants, extension."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -24,9 +26,13 @@ def bootstrap_database(superuser_url: str, name: str, passwords: dict[str, str])
             # Without parameters psycopg sends the whole script at once.
             database.execute(SCRIPT.read_bytes())
         for role, password in passwords.items():
+            # The server may log the statement: it gets what proves the password, not the password.
+            proof = server.pgconn.encrypt_password(
+                password.encode(), role.encode(), b"scram-sha-256"
+            )
             server.execute(
                 sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-                    sql.Identifier(role), sql.Literal(password)
+                    sql.Identifier(role), sql.Literal(proof.decode())
                 )
             )
 
@@ -47,3 +53,27 @@ def role_passwords() -> dict[str, str]:
 
 def database_name() -> str:
     return str(connections[DEFAULT_DB_ALIAS].settings_dict["NAME"])
+
+
+@contextmanager
+def led_to(name: str) -> Iterator[None]:
+    """Within the block every alias of this process leads to the database `name`.
+
+    Of this thread: others keep the connections that they have opened.
+    """
+    usual = database_name()
+    _lead_to(name)
+    try:
+        yield
+    finally:
+        _lead_to(usual)
+
+
+def _lead_to(name: str) -> None:
+    connections.close_all()
+    for alias in connections:
+        connection = connections[alias]
+        # A pool was made for one database and would go on handing it out.
+        if "pool" in connection.settings_dict["OPTIONS"]:
+            connection.close_pool()  # type: ignore[attr-defined]  # of PostgreSQL's backend
+        connection.settings_dict["NAME"] = name

@@ -8,7 +8,8 @@ DO $$
 DECLARE
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['owner', 'app', 'operator', 'backup', 'metrics'] LOOP
+    FOREACH role_name IN ARRAY ARRAY['owner', 'app', 'operator', 'backup', 'metrics', 'analyst']
+    LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             EXECUTE format('CREATE ROLE %I LOGIN', role_name);
         END IF;
@@ -22,12 +23,19 @@ ALTER ROLE owner NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
 ALTER ROLE app NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
 ALTER ROLE operator NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
 ALTER ROLE metrics NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
+ALTER ROLE analyst NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS CONNECTION LIMIT 10;
 ALTER ROLE backup NOSUPERUSER NOCREATEDB NOCREATEROLE BYPASSRLS;
 ALTER ROLE definer NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOLOGIN;
 
 -- A request that the database works on for longer than this is answered with an error.
 ALTER ROLE app SET statement_timeout = '30s';
 ALTER ROLE operator SET statement_timeout = '60s';
+
+-- A tool for analytics must neither keep the server busy nor hold back its clean-up. It could
+-- lift these limits for itself: what it may read is bounded by its grants.
+ALTER ROLE analyst SET statement_timeout = '120s';
+ALTER ROLE analyst SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE analyst SET default_transaction_read_only = on;
 
 -- The owner hands its search functions to `definer`, and may drop them again.
 GRANT definer TO owner WITH INHERIT TRUE, SET TRUE;
@@ -38,7 +46,7 @@ DO $$
 BEGIN
     EXECUTE format('ALTER DATABASE %I OWNER TO owner', current_database());
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    EXECUTE format('GRANT CONNECT ON DATABASE %I TO app, operator, backup, metrics', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO app, operator, backup, metrics, analyst', current_database());
     -- Imports stage into temporary tables.
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO app', current_database());
 END $$;

@@ -1,15 +1,26 @@
-"""What the running request or task is, for logs and for queued work: its id and its person."""
+"""What the running request or task is: its id, its person, and where it came from."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from uuid import UUID
 
 from common.ids import uuid7
 
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: a network address, and what the client calls itself."""
+
+    address: str = ""
+    agent: str = ""
+
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 person_id: ContextVar[UUID | None] = ContextVar("person_id", default=None)
+origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - frozen
 
 ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 

@@ -7,12 +7,15 @@ The setting is never made for a session: a pool would hand it to the next borrow
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from common import context
 
 PERSON_ALIAS = "default"
 OPERATOR_ALIAS = "operator"
@@ -21,8 +24,20 @@ TRACE_ALIAS = "trace"
 BACKUP_ALIAS = "backup"
 METRICS_ALIAS = "metrics"
 
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Why the house looks or acts, and the operator who does, if it is one."""
+
+    reason: str
+    operator_id: UUID | None = None
+
+
 _alias: ContextVar[str] = ContextVar("database_alias", default=PERSON_ALIAS)
 _actor: ContextVar[UUID | None] = ContextVar("actor", default=None)
+_authority: ContextVar[Authority | None] = ContextVar("authority", default=None)
 
 
 class ActorConflictError(RuntimeError):
@@ -32,6 +47,11 @@ class ActorConflictError(RuntimeError):
 def current_actor() -> UUID | None:
     """The person on whose behalf this code runs inside `acting_as`, or None."""
     return _actor.get()
+
+
+def current_authority() -> Authority | None:
+    """Why this code runs as the operator role, or None when it does not."""
+    return _authority.get()
 
 
 def current_alias() -> str:
@@ -69,25 +89,40 @@ def acting_as(user_id: UUID, *, switch: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def as_operator(reason: str) -> Iterator[None]:
-    """Run a transaction as the operator role; the reason is kept in `app.operator_reason`.
+def as_operator(reason: str, operator_id: UUID | None = None) -> Iterator[None]:
+    """Run a transaction as the operator role; every change in it is recorded with the reason.
 
     Within the block models are read and written through the operator's connection, whose
-    policies say table by table what the house may see and do.
+    policies say table by table what the house may see and do. The reason is kept for years: it
+    names nobody.
     """
     if OPERATOR_ALIAS not in connections.settings:
         raise ImproperlyConfigured("Set DATABASE_OPERATOR_URL: the operator's login is needed.")
     with transaction.atomic(using=OPERATOR_ALIAS):
-        with connections[OPERATOR_ALIAS].cursor() as cursor:
-            cursor.execute(
-                "SELECT set_config('app.operator_reason', %s, true)", [_storable(reason)]
-            )
         alias_token, actor_token = _alias.set(OPERATOR_ALIAS), _actor.set(None)
+        authority_token = _authority.set(None)
         try:
+            act_upon(Authority(reason, operator_id))
             yield
         finally:
+            _authority.reset(authority_token)
             _actor.reset(actor_token)
             _alias.reset(alias_token)
+
+
+def act_upon(authority: Authority) -> None:
+    """From here to the end of `as_operator` another reason holds, or another operator."""
+    _authority.set(authority)
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('app.operator_reason', %s, true),"
+            " set_config('app.operator_id', %s, true), set_config('app.request_id', %s, true)",
+            [
+                storable(authority.reason),
+                str(authority.operator_id or ""),
+                context.request_id.get(),
+            ],
+        )
 
 
 @contextmanager
@@ -121,9 +156,9 @@ class AliasRouter:
         return db == OWNER_ALIAS
 
 
-def _storable(text: str) -> str:
-    """The text without what PostgreSQL cannot hold; a reason may quote an address."""
-    return text.replace("\0", "").encode(errors="replace").decode()
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot hold, and of the length that events have room for."""
+    return text.replace("\0", "").encode(errors="replace").decode()[:LONGEST_REASON]
 
 
 def _read_setting(connection: BaseDatabaseWrapper) -> str:
@@ -135,4 +170,7 @@ def _read_setting(connection: BaseDatabaseWrapper) -> str:
 
 def _write_setting(connection: BaseDatabaseWrapper, value: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.user_id', %s, true)", [value])
+        cursor.execute(
+            "SELECT set_config('app.user_id', %s, true), set_config('app.request_id', %s, true)",
+            [value, context.request_id.get()],
+        )

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from celery.schedules import crontab
 from django.templatetags.static import static
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
+from common.addresses import TLS_DEMANDS, connection_parameters
 from common.environment import (
     read_boolean,
     read_choice,
@@ -51,6 +51,12 @@ SAMPLE_DATA = read_boolean("SAMPLE_DATA", default=EMBEDDED)
 POSTGRES_SCHEMES = {"postgres", "postgresql"}
 # Connections that one process keeps at most for each role; 0 opens one for each use.
 DATABASE_POOL_SIZE = read_integer("DATABASE_POOL_SIZE", 0)
+# How far connections must be encrypted. If nobody says: those to another machine must be.
+DATABASE_TLS = (
+    read_choice("DATABASE_TLS", list(TLS_DEMANDS), default="")
+    if read_optional("DATABASE_TLS")
+    else None
+)
 
 
 def _embedded_database(services: Services, role: str) -> dict[str, Any]:
@@ -64,14 +70,8 @@ def _embedded_database(services: Services, role: str) -> dict[str, Any]:
 
 
 def _remote_database(variable: str) -> dict[str, Any]:
-    try:
-        parts = conninfo_to_dict(read_url(variable, schemes=POSTGRES_SCHEMES))
-    except ProgrammingError:
-        # The driver's own message repeats parts of the address, and so of the password.
-        raise ImproperlyConfigured(
-            f"{variable} is no address that can be read: special characters in it must be"
-            " percent-encoded."
-        ) from None
+    address = read_url(variable, schemes=POSTGRES_SCHEMES)
+    parts = connection_parameters(variable, address, DATABASE_TLS)
     names = {
         "dbname": "NAME",
         "user": "USER",
@@ -119,18 +119,20 @@ if EMBEDDED or read_optional("DATABASE_BACKUP_URL"):
 if EMBEDDED or read_optional("DATABASE_METRICS_URL"):
     DATABASES["metrics"] = _database("DATABASE_METRICS_URL", "metrics")
 # Only bootstrap_database needs this login.
-DATABASE_SUPERUSER_URL = read_text(
-    "DATABASE_SUPERUSER_URL",
-    make_conninfo(
+if address := read_optional("DATABASE_SUPERUSER_URL"):
+    DATABASE_SUPERUSER_URL = make_conninfo(
+        **connection_parameters("DATABASE_SUPERUSER_URL", address, DATABASE_TLS)
+    )
+elif SERVICES:
+    DATABASE_SUPERUSER_URL = make_conninfo(
         host=SERVICES.postgres.host,
         port=SERVICES.postgres.port,
         user="postgres",
         password=SERVICES.password("postgres"),
         dbname="postgres",
     )
-    if SERVICES
-    else "",
-)
+else:
+    DATABASE_SUPERUSER_URL = ""
 DATABASE_ROUTERS = ["common.tenancy.AliasRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -171,6 +173,16 @@ CELERY_BEAT_SCHEDULER = "config.beat:LivingScheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(LOCAL_DIR / "beat-schedule")
 SWEEP_SECONDS = 30
 CELERY_BEAT_SCHEDULE = {
+    "export-events": {
+        "task": "audit.tasks.export_events",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "keep-partitions": {
+        "task": "audit.tasks.keep_partitions",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "forget-recorded-answers": {
         "task": "accounts.tasks.forget_recorded_answers",
         "schedule": 3600,
@@ -183,15 +195,28 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": SWEEP_SECONDS},
     },
 }
+# The worker then needs the login of the role backup.
+if read_optional("BACKUP_HOUR"):
+    CELERY_BEAT_SCHEDULE["back-up"] = {
+        "task": "operations.tasks.back_up",
+        "schedule": crontab(
+            hour=str(read_integer("BACKUP_HOUR", 0, maximum=23)),
+            minute="0",
+        ),
+        "options": {"expires": 3600},
+    }
 
 READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "redis"])
+# What /metrics is asked with; without it there is no such page.
+METRICS_TOKEN = read_text("METRICS_TOKEN", SERVICES.password("metrics_token") if SERVICES else "")
 
 # --- Applications -----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "config",
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    # django.contrib.admin, with our site.
+    "audit.apps.HouseSiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -214,11 +239,13 @@ if PROCESS == "live":
     SILENCED_SYSTEM_CHECKS = ["admin.E408", "admin.E409", "admin.E410"]
     MIDDLEWARE = [
         "common.middleware.RequestContextMiddleware",
+        "audit.middleware.OriginMiddleware",
         "django.middleware.security.SecurityMiddleware",
     ]
 else:
     MIDDLEWARE = [
         "common.middleware.RequestContextMiddleware",
+        "audit.middleware.OriginMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "common.middleware.OperatorMiddleware",
@@ -226,6 +253,7 @@ else:
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "audit.middleware.OperatorReasonMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ]
@@ -286,11 +314,23 @@ if bucket := read_optional("S3_BUCKET"):
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {"bucket_name": bucket, "default_acl": "private", "querystring_auth": True},
     }
+# Dumps and copies of the stored files; one folder, which may be copied to elsewhere as it is.
+BACKUP_DIR = Path(read_text("BACKUP_DIR", str(LOCAL_DIR / "backups")))
+BACKUP_KEEP_DAYS = read_integer("BACKUP_KEEP_DAYS", 30, minimum=1)
+# Where pg_dump and pg_restore lie, if not on PATH.
+POSTGRES_PROGRAMS_DIR = read_optional("POSTGRES_PROGRAMS_DIR")
 FILE_UPLOAD_HANDLERS = ["common.uploads.BoundedUploadHandler"]
 # One upload may be a whole archive; its bytes go to disk, never to memory.
 LARGEST_UPLOAD_BYTES = read_integer("LARGEST_UPLOAD_MB", 2048, minimum=1) * 1024 * 1024
 # What is read of one zip; unpacked it lies in the folder for temporary files.
 LARGEST_UNPACKED_BYTES = read_integer("LARGEST_UNPACKED_BYTES", 4 * 1024**3, minimum=1)
+
+# --- Change stream ----------------------------------------------------------------------------
+
+# How long events stay in the database; their files stay for as long as the storage keeps them.
+AUDIT_EVENT_DAYS = read_integer("AUDIT_EVENT_DAYS", 2557, minimum=365)
+# How long addresses and agents stay.
+AUDIT_ORIGIN_DAYS = read_integer("AUDIT_ORIGIN_DAYS", 90, minimum=1)
 
 # --- Security ---------------------------------------------------------------------------------
 
@@ -301,9 +341,12 @@ SECURE_HSTS_SECONDS = read_integer("HSTS_SECONDS", 31_536_000 if HTTPS else 0)
 # Browsers then refuse plain HTTP for sites that may not be ours: it has to be asked for.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = read_boolean("HSTS_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = SECURE_HSTS_INCLUDE_SUBDOMAINS
-if read_boolean("BEHIND_PROXY", default=False):
+BEHIND_PROXY = read_boolean("BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = HTTPS
+# How long an operator's reason holds before it is asked for again.
+OPERATOR_REASON_MINUTES = read_integer("OPERATOR_REASON_MINUTES", 30, minimum=1)
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
 

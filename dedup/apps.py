@@ -4,3 +4,8 @@ from django.apps import AppConfig
 class DedupConfig(AppConfig):
     name = "dedup"
     verbose_name = "Conversation archives"
+
+    def ready(self) -> None:
+        from dedup import events  # noqa: PLC0415 - needs the apps
+
+        events.name_events()

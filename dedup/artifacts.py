@@ -14,6 +14,7 @@ from uuid import UUID
 from django.core.files import File
 from django.core.files.storage import default_storage
 
+from common.storage import make_durable
 from dedup.errors import (
     DamagedArtifactError,
     FileChangedError,
@@ -86,7 +87,7 @@ def keep_bytes(user_id: UUID, snapshot: Snapshot) -> str:
         # What has the name is damaged, or another process keeps the same bytes at this moment:
         # the storage then chooses another name for ours.
         name = default_storage.save(name, File(snapshot.file))
-        _make_durable(name)
+        make_durable(name)
     snapshot.file.seek(0)
     return name
 
@@ -117,17 +118,3 @@ def _holds(name: str, snapshot: Snapshot) -> bool:
         return False
     with default_storage.open(name, "rb") as kept:
         return hashlib.file_digest(kept, "sha256").digest() == snapshot.sha256
-
-
-def _make_durable(name: str) -> None:
-    """A row is about to say that the bytes are kept: a power cut must not prove it wrong."""
-    try:
-        path = default_storage.path(name)
-    except NotImplementedError:
-        # An object store answers only when it has them.
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,10 @@ from pathlib import Path
 from accounts.models import User
 from accounts.services import issue_token
 from accounts.tests.factories import make_user
+from audit.choices import SecurityKind
+from audit.recording import record
+from audit.tests.streams import export_everything
+from common import context
 from common.tenancy import acting_as
 from dedup.choices import Source
 from dedup.models import Alias, Message
@@ -50,4 +54,9 @@ def populate(folder: Path, username: str) -> User:
         Alias.objects.create(
             user_id=user.pk, message=message, source=Source.CLAUDE_CODE, native_key="another"
         )
+    with context.request_context():
+        context.origin.set(context.Origin("192.0.2.7", "a browser"))
+        record(SecurityKind.LOGIN_SUCCEEDED, user_id=user.pk)
+        context.origin.set(context.Origin())
+    export_everything()
     return user

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunPython, RunSQL, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
+from django.test.utils import override_settings
 from pytest_django import DjangoDbBlocker
 
 from common.bootstrap import database_name
@@ -35,6 +36,12 @@ SCHEMA = """
     UNION ALL SELECT 'constraint', format('%s %s %s', conrelid::regclass, conname,
         pg_get_constraintdef(oid)) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'schema', format('%s %s', nspname, nspacl) FROM pg_namespace
+    WHERE nspname = 'reporting'
+    UNION ALL SELECT 'view', format('%s %s %s %s %s %s', c.relname, a.attname, c.relacl,
+        col_description(c.oid, a.attnum), c.reloptions, pg_get_viewdef(c.oid))
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE c.relnamespace::regnamespace::text = 'reporting'
     UNION ALL SELECT 'policy', format('%s %s %s %s %s %s', tablename, policyname, roles, cmd, qual,
         with_check) FROM pg_policies
     UNION ALL SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
@@ -68,7 +75,11 @@ def migrate(*target: str) -> None:
 
 def rows_of_ours() -> dict[str, int]:
     """How many rows each table of our apps has."""
-    tables = [model._meta.db_table for model in apps.get_models() if model._meta.app_label in OURS]
+    tables = [
+        model._meta.db_table
+        for model in apps.get_models()
+        if model._meta.app_label in OURS and model._meta.managed
+    ]
     with connect_as_superuser(database_name()) as superuser:
         counts = {}
         for table in tables:
@@ -84,15 +95,19 @@ def test_forward_back_to_nothing_and_forward_again(scratch: None, tmp_path: Path
     populate(tmp_path, "ada")
     assert [table for table, count in rows_of_ours().items() if not count] == []
 
-    for app in ("dedup", "admin", "accounts", "auth", "contenttypes", "sessions"):
+    for app in (
+        "operations", "dedup", "admin", "accounts", "audit", "auth", "contenttypes", "sessions",
+    ):
         migrate(app, "zero")
-    left = {text for kind, text in schema() if kind == "table"}
+    left = {text for kind, text in schema() if kind in {"table", "schema", "view"}}
     assert left == {"django_migrations f f "}
 
     migrate()
     assert schema() == first
     assert set(rows_of_ours().values()) == {0}
-    populate(tmp_path, "bob")
+    # The files of the first stream stay, and a second one does not write over them.
+    with override_settings(MEDIA_ROOT=str(tmp_path / "anew")):
+        populate(tmp_path, "bob")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])

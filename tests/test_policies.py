@@ -36,6 +36,11 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "operator": KEEP | {"UPDATE (last_used_at)", "UPDATE (revoked_at)"},
     },
     "accounts_recordedanswer": {"app": KEEP, "operator": READ | {"DELETE"}},
+    "audit_activity": {"app": READ, "operator": READ},
+    "audit_change_event": {"app": READ, "operator": READ, "definer": {"INSERT"}},
+    "audit_export_batch": {"operator": CHANGE},
+    "audit_security_event": {"app": READ, "operator": READ, "definer": {"INSERT"}},
+    "audit_security_origin": {"app": READ, "operator": READ, "definer": {"INSERT"}},
     "auth_permission": {"app": READ, "operator": READ},
     "django_admin_log": {"operator": KEEP},
     "django_content_type": {"app": READ, "operator": READ},
@@ -55,11 +60,16 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "dedup_watermark": {"app": CHANGE, "operator": READ},
 }
 
+# Without a policy of its own may stand a view that asks as whoever asks it, and a partition that
+# no grant leads to and whose forced policies, none, let nobody in.
 UNPROTECTED = """
     SELECT DISTINCT c.relname
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
       AND (a.attname = 'user_id' OR c.relname = 'accounts_user')
+      AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND c.relispartition
+            AND NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid) AND c.relacl IS NULL)
+      AND coalesce(NOT 'security_invoker=true' = ANY (c.reloptions), true)
       AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (
             SELECT FROM pg_policy p
             WHERE p.polrelid = c.oid AND p.polname = 'tenant' AND p.polcmd = '*'
@@ -145,6 +155,8 @@ def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
         "house * operator permissive",
         "search r definer permissive",
         "upkeep * owner permissive",
+        # Where nobody but functions of the definer writes.
+        "capture a definer permissive",
     }
 
 
@@ -185,12 +197,72 @@ def test_app_reaches_no_table_that_is_neither_forced_nor_listed_with_a_reason(
           AND (has_table_privilege('app', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
                OR has_any_column_privilege('app', oid, 'SELECT, INSERT, UPDATE'))
           AND NOT (relrowsecurity AND relforcerowsecurity)
+          AND coalesce(NOT 'security_invoker=true' = ANY (reloptions), true)
     """
 
     assert set(column(superuser, query)) == {
         *OF_NOBODY,
         *(set(WITHOUT_TENANT_POLICY) - {"django_admin_log"}),
     }
+
+
+def test_the_views_for_analytics_are_the_analysts_to_read_and_nobody_elses(
+    superuser: Connection,
+) -> None:
+    """They read with the owner's rights, and no condition of the reader is tried on hidden rows."""
+    views = """
+        SELECT DISTINCT format('%s %s %s %s', c.relkind, c.relowner::regrole, c.reloptions,
+            (SELECT array_agg(format('%s %s', a.grantee::regrole, a.privilege_type))
+             FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner))
+        FROM pg_class c WHERE c.relnamespace = 'reporting'::regnamespace
+    """
+    schema = """
+        SELECT format('%s %s', a.grantee::regrole, a.privilege_type)
+        FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a
+        WHERE n.nspname = 'reporting' AND a.grantee <> n.nspowner
+    """
+
+    assert column(superuser, views) == [
+        'v owner {security_barrier=true,security_invoker=false} {"analyst SELECT"}'
+    ]
+    assert column(superuser, schema) == ["analyst USAGE"]
+
+
+@pytest.mark.parametrize("role", ["app", "operator", "definer", "metrics"])
+def test_other_roles_neither_read_nor_write_the_views(superuser: Connection, role: str) -> None:
+    query = """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'reporting'::regnamespace AND has_table_privilege(
+            %(role)s, oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+        UNION ALL SELECT nspname FROM pg_namespace
+        WHERE nspname = 'reporting' AND has_schema_privilege(%(role)s, oid, 'USAGE, CREATE')
+    """
+
+    assert column(superuser, query, role=role) == []
+
+
+def test_the_analyst_reaches_nothing_but_the_views(superuser: Connection) -> None:
+    query = """
+        SELECT format('table %%s', oid::regclass) FROM pg_class
+        WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+          AND relkind IN ('r', 'p', 'v', 'm', 'f')
+          AND (has_table_privilege('analyst', oid,
+                   'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN')
+               OR has_any_column_privilege('analyst', oid, 'INSERT, UPDATE, REFERENCES')
+               OR relnamespace <> 'reporting'::regnamespace
+                  AND has_any_column_privilege('analyst', oid, 'SELECT'))
+        UNION ALL SELECT format('schema %%s', nspname) FROM pg_namespace
+        WHERE nspname NOT IN ('pg_catalog', 'information_schema')
+          AND has_schema_privilege('analyst', oid, 'USAGE, CREATE')
+        UNION ALL SELECT format('function %%s', oid::regprocedure) FROM pg_proc
+        WHERE prosecdef AND has_function_privilege('analyst', oid, 'EXECUTE')
+        UNION ALL SELECT 'database' WHERE has_database_privilege(
+            'analyst', current_database(), 'CREATE, TEMPORARY')
+        UNION ALL SELECT format('member of %%s', roleid::regrole) FROM pg_auth_members
+        WHERE member = %(role)s::regrole
+    """
+
+    assert column(superuser, query, role="analyst") == ["schema reporting"]
 
 
 def test_every_table_belongs_to_the_owner(superuser: Connection) -> None:
@@ -213,7 +285,18 @@ def test_functions_with_other_rights_are_closed_to_the_public_and_fix_their_path
         ORDER BY p.proname
     """
 
+    path = "search_path=pg_catalog, public, pg_temp"
+    captured = (
+        "accounts_personalaccesstoken", "accounts_user", "dedup_artifact", "dedup_conversation",
+        "dedup_import",
+    )  # fmt: skip
     assert superuser.execute(query.encode()).fetchall() == [
+        *((f"{table}_capture definer {path}", ["definer"]) for table in captured[:2]),
+        (f"audit_capture_truncate definer {path}", ["definer"]),
+        (f"audit_drop_partitions owner {path}", ["operator", "owner"]),
+        (f"audit_make_partitions owner {path}", ["operator", "owner"]),
+        (f"audit_note definer {path}", ["app", "definer", "operator"]),
+        *((f"{table}_capture definer {path}", ["definer"]) for table in captured[2:]),
         (
             "dedup_refresh_planner_statistics owner search_path=pg_catalog, public, pg_temp",
             ["app", "owner"],

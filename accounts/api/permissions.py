@@ -4,6 +4,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from accounts.events import note_refused_access
 from accounts.tokens import Bearer
 
 if TYPE_CHECKING:
@@ -22,5 +23,6 @@ class HasScope(BasePermission):
             return True
         needed = view.read_scope if request.method in SAFE_METHODS else view.write_scope
         if needed not in request.auth.scopes:
+            note_refused_access(request.auth, needed)
             raise PermissionDenied(f"This needs a token with the scope {needed}.")
         return True

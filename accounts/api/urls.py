@@ -1,5 +1,8 @@
 from django.urls import path
 
-from accounts.api.views import AccountViewSet
+from accounts.api.views import AccountViewSet, ActivityViewSet
 
-urlpatterns = [path("account/", AccountViewSet.as_view({"get": "retrieve"}), name="account")]
+urlpatterns = [
+    path("account/", AccountViewSet.as_view({"get": "retrieve"}), name="account"),
+    path("activity/", ActivityViewSet.as_view({"get": "list"}), name="activity"),
+]

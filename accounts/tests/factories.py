@@ -1,5 +1,7 @@
 from itertools import count
 
+from django.test import Client
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from accounts.choices import Role, Scope
@@ -31,4 +33,20 @@ def client_of(user: User, *scopes: Scope) -> APIClient:
     client = APIClient()
     secret = issue_token(user=user, name="test", scopes=scopes or tuple(Scope))
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    return client
+
+
+def operator_browser(
+    username: str = "", *, role: Role = Role.SUPERADMIN, reason: str = "to look after the test"
+) -> Client:
+    """A browser in which a new operator has logged in, through the form, and said why."""
+    operator = make_operator(username, role)
+    client = Client()
+    answer = client.post(
+        reverse("admin:login"),
+        {"username": operator.username, "password": PASSWORD, "next": "/admin/"},
+    )
+    assert answer.status_code == 302
+    if reason:
+        assert client.post(reverse("admin:reason"), {"reason": reason}).status_code == 302
     return client

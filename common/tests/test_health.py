@@ -87,7 +87,8 @@ def test_another_role_than_app_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_pending_migration_is_unhealthy() -> None:
-    row = "app = 'accounts' AND name = '0002_roles'"
+    row = "app = 'accounts' AND name = (SELECT max(name) FROM django_migrations m"
+    row += " WHERE m.app = 'accounts')"
     with connect_as_superuser() as superuser:
         superuser.execute(f"UPDATE django_migrations SET app = 'away' WHERE {row}")
         try:

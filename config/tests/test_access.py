@@ -31,6 +31,7 @@ MINE = (200, 200, 401)  # everybody sees their own
 ONLY_MINE = (200, 404, 401)  # one thing, named by its id
 ROUTES: dict[str, tuple[set[str], tuple[int, int, int]]] = {
     "api/v1/account/": (READ, MINE),
+    "api/v1/activity/": (READ, MINE),
     "api/v1/archive/integrity/": (READ, MINE),
     "api/v1/archive/statistics/": (READ, MINE),
     "api/v1/conversations/": (READ, MINE),

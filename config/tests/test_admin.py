@@ -13,14 +13,14 @@ from django.urls import reverse
 from accounts.choices import Role
 from accounts.models import PersonalAccessToken, User
 from accounts.services import issue_token
-from accounts.tests.factories import PASSWORD, make_operator, make_user
+from accounts.tests.factories import PASSWORD, make_operator, make_user, operator_browser
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
 from dedup.choices import ImportStatus
 from dedup.models import DeduplicationLog, Import
 from dedup.services import import_path
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
 
 SAMPLES = Path(__file__).parents[2] / "dedup" / "samples"
 
@@ -40,13 +40,7 @@ def ada() -> User:
 @pytest.fixture
 def operator_client() -> Client:
     """A browser in which an operator has logged in, through the form."""
-    make_operator("grace")
-    client = Client()
-    answer = client.post(
-        reverse("admin:login"), {"username": "grace", "password": PASSWORD, "next": "/admin/"}
-    )
-    assert answer.status_code == 302
-    return client
+    return operator_browser("grace")
 
 
 def rows(table: str) -> list[tuple[object, ...]]:
@@ -205,9 +199,7 @@ def test_a_plain_user_and_a_suspended_operator_stay_outside(ada: User) -> None:
 
 
 def test_only_a_superadmin_changes_somebodys_standing(ada: User) -> None:
-    make_operator("alan", Role.ADMIN)
-    client = Client()
-    client.post(reverse("admin:login"), {"username": "alan", "password": PASSWORD})
+    client = operator_browser("alan", role=Role.ADMIN)
 
     answer = client.post(
         reverse("admin:accounts_user_change", args=[ada.pk]),

@@ -8,7 +8,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
-from common.admin import ReadOnlyAdmin
+from audit.house import ReadOnlyAdmin
 from dedup.secrets import masked
 
 

@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
-from common.admin import ReadOnlyInline
+from audit.house import ReadOnlyInline
 from dedup.admin.archive import ArchiveAdmin
 from dedup.admin.filters import (
     OwnerFilter,

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.template.defaultfilters import truncatechars
 from django.utils.html import format_html
 
-from common.admin import ReadOnlyInline
+from audit.house import ReadOnlyInline
 from dedup.admin.archive import ArchiveAdmin
 from dedup.admin.filters import ConversationFilter, OwnerFilter
 from dedup.admin.presenting import (

@@ -27,6 +27,11 @@ def are_revealed(request: Request) -> bool:
     return bool(given.validated_data["secrets"] == SHOWN)
 
 
+def asks_for_secrets(request: Request) -> bool:
+    """Whether it asked, rightly or not."""
+    return bool(request.query_params.get("secrets") == SHOWN)
+
+
 def text_shown(revision: Revision, *, revealed: bool) -> str:
     """The words of a revision; what was stored is masked, so the whole ones are made again."""
     return text_of(revision.content) if revealed else masked(revision.text)

@@ -1,3 +1,4 @@
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.choices import Scope
+from audit.choices import SecurityKind
+from audit.recording import record
 from common.api.pagination import (
     PAGE_PARAMETERS,
     KeysetPagination,
@@ -28,7 +31,7 @@ from common.locks import lift_time_limit
 from common.tenancy import acting_as
 from dedup.api.downloads import download, opened, written
 from dedup.api.filters import ConversationFilter, ImportFilter, placements_wanted
-from dedup.api.masking import SecretsInput, are_revealed, text_shown
+from dedup.api.masking import SecretsInput, are_revealed, asks_for_secrets, text_shown
 from dedup.api.reports import (
     ArchiveStatisticsOutput,
     BranchPointOutput,
@@ -88,6 +91,23 @@ class ArchiveViewSet(TenantViewSet):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "revealed": are_revealed(self.request)}
 
+    def finalize_response(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """To see secrets leaves a trace."""
+        response = super().finalize_response(request, *args, **kwargs)
+        if response.status_code == HTTPStatus.OK and asks_for_secrets(request):
+            self.note(SecurityKind.SECRETS_REVEALED)
+        return response
+
+    def note(self, kind: SecurityKind, **details: str) -> None:
+        """That the person looked at something sensitive of their own, and through which route."""
+        record(
+            kind,
+            user_id=self.user_id,
+            subject=f"dedup_{self.basename}",
+            row_id=UUID(self.kwargs["pk"]) if "pk" in self.kwargs else None,
+            details={"action": self.action, **details},
+        )
+
 
 @extend_schema_view(
     list=extend_schema(parameters=[SecretsInput]), retrieve=extend_schema(parameters=[SecretsInput])
@@ -146,6 +166,7 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
         """The bytes that were imported, exactly, whatever secrets are in them."""
         with acting_as(self.user_id):
             row = get_object_or_404(self.get_queryset(), pk=pk)
+        self.note(SecurityKind.FILE_DOWNLOADED)
         return download(
             opened(row.artifact), name=masked(row.name), content_type="application/octet-stream"
         )
@@ -286,6 +307,7 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
             )
             document = written(pieces)
             name = file_name(conversation, form)
+        self.note(SecurityKind.DATA_EXPORTED, form=form)
         return download(document, name=name, content_type=form.content_type)
 
     def _conversation(self, pk: str) -> Conversation:

@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 60
 # No setting names the embedded services' database, since there is one for each checkout.
 ON_TEST_DATABASE = """
 import os, runpy, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.pooled_settings"
 from django.conf import settings
 for entry in settings.DATABASES.values():
     entry["NAME"] = os.environ["TEST_DATABASE"]

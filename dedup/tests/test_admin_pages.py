@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
-from accounts.tests.factories import PASSWORD, make_operator, make_user
+from accounts.tests.factories import make_user, operator_browser
 from common.health import redis_client
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
@@ -37,7 +37,7 @@ from dedup.tests.factories import (
 )
 from dedup.tests.planted_secrets import PLANTED
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
 
 LABELS = ["import", "artifact", "conversation", "message", "deduplicationlog"]
 MODELS = {label: model for model in admin.site._registry if (label := model._meta.model_name)}
@@ -52,12 +52,7 @@ def ada() -> User:
 @pytest.fixture
 def browser() -> Client:
     """A browser in which an operator has logged in."""
-    make_operator("grace")
-    client = Client()
-    client.post(
-        reverse("admin:login"), {"username": "grace", "password": PASSWORD, "next": "/admin/"}
-    )
-    return client
+    return operator_browser("grace")
 
 
 def list_of(browser: Client, label: str, **query: str) -> str:

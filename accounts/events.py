@@ -1,0 +1,77 @@
+"""What accounts report to the change stream: names of changes, and who came and went."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.http import HttpRequest
+from redis import RedisError
+
+from accounts.models import User
+from accounts.tokens import Bearer, token_of_header
+from audit.choices import SecurityKind
+from audit.naming import name_changes
+from audit.recording import record
+from common.health import redis_client
+
+REPEATED_SECONDS = 60
+
+
+def report() -> None:
+    """From here on the stream has the domain's names, and logins leave a trace."""
+    name_changes("user-registration", table="accounts_user", operation="INSERT")
+    name_changes("profile-change", table="accounts_user", operation="UPDATE")
+    user_logged_in.connect(note_login, dispatch_uid="note_login")
+    user_logged_out.connect(note_logout, dispatch_uid="note_logout")
+    user_login_failed.connect(note_failed_login, dispatch_uid="note_failed_login")
+
+
+def note_login(sender: Any, user: User, **_: Any) -> None:
+    record(SecurityKind.LOGIN_SUCCEEDED, user_id=user.pk, actor_id=user.pk)
+
+
+def note_logout(sender: Any, user: User | None, **_: Any) -> None:
+    if user is not None:
+        record(SecurityKind.LOGGED_OUT, user_id=user.pk, actor_id=user.pk)
+
+
+def note_failed_login(
+    sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any
+) -> None:
+    """Whose login it was meant to be, if anybody's; never the name that was typed."""
+    meant = User.objects.named(str(credentials.get("username", ""))).first()
+    record(SecurityKind.LOGIN_FAILED, user_id=meant.pk if meant else None)
+
+
+def note_refused_token(authorization: str) -> None:
+    """A token of somebody's that opens nothing any more; what was never a token is no event."""
+    token = token_of_header(authorization)
+    if token is not None and first_in_a_while(f"refused-token:{token.pk}"):
+        record(
+            SecurityKind.TOKEN_REFUSED,
+            user_id=token.user_id,
+            subject="accounts_personalaccesstoken",
+            row_id=token.pk,
+        )
+
+
+def note_refused_access(bearer: Bearer, scope: str) -> None:
+    """A token was used for what it does not cover."""
+    if first_in_a_while(f"refused-access:{bearer.token_id}:{scope}"):
+        record(
+            SecurityKind.ACCESS_REFUSED,
+            user_id=bearer.user.pk,
+            subject="accounts_personalaccesstoken",
+            row_id=bearer.token_id,
+            details={"scope": scope},
+        )
+
+
+def first_in_a_while(what: str) -> bool:
+    """Whether it did not happen within the last minute: a program tries again for ever."""
+    try:
+        return bool(
+            redis_client().set(f"{settings.REDIS_PREFIX}{what}", 1, nx=True, ex=REPEATED_SECONDS)
+        )
+    except RedisError:
+        return True

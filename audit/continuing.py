@@ -1,0 +1,140 @@
+"""How the stream goes on in a database that was restored.
+
+What a backup holds ends before the stream does: files were written after it was made. They tell
+what truly happened, so the restored database takes them as its own. And transactions of another
+server count from elsewhere, so what comes next is told from the past by its time as well.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.files.storage import default_storage
+from django.db import connections
+from django.db.models.functions import Now
+
+from audit.errors import StreamBrokenError
+from audit.exporting import (
+    ENDLESS,
+    EVENTS,
+    FOLDER,
+    last_written,
+    name_of_file,
+    next_bounds,
+    oldest_open_transaction,
+    plan_batch,
+    write_batch,
+    written,
+)
+from audit.lines import BEGINNING, hash_of
+from audit.models import ExportBatch
+from audit.verification import FILE_NAME, parsed
+from common.locks import lift_time_limit, lock
+from common.storage import names_below
+from common.tenancy import OPERATOR_ALIAS, as_operator
+
+LATEST = f"SELECT max(xid)::text FROM ({EVENTS}) AS events"  # noqa: S608 - of constants
+FIRST_ID = "SELECT audit_first_id(clock_timestamp())"
+
+
+def continue_after_restore() -> int:
+    """Afterwards the stream goes on where its files end; returns how many files were taken over.
+
+    Called once in a restored database, before anybody writes to it. Raises StreamBrokenError if
+    a file does not follow the one before, and changes nothing then.
+    """
+    with as_operator("go on after a restore"):
+        lock("audit export")
+        lift_time_limit()
+        taken = sum(1 for _ in take_over_files())
+        write_rest()
+        begin_anew()
+    return taken
+
+
+def take_over_files() -> Iterator[ExportBatch]:
+    """The files after the last one that the database knows, each with a row of its own."""
+    stored = {
+        int(match[1]): name for name in names_below(FOLDER) if (match := FILE_NAME.search(name))
+    }
+    while True:
+        last = last_written()
+        sequence = last.sequence + 1 if last else 1
+        if sequence not in stored:
+            return
+        yield take_over(sequence, stored[sequence], last)
+
+
+def take_over(sequence: int, name: str, last: ExportBatch | None) -> ExportBatch:
+    first_line = last.first_line + last.lines if last else 1
+    previous = bytes(last.head or b"") if last else BEGINNING
+    head, count, latest = previous, 0, 0
+    digest = _digest_of(name)
+    with default_storage.open(name, "rb") as file:
+        for text in file:
+            line = parsed(text)
+            if line is None or not _follows(line, head, first_line + count):
+                raise StreamBrokenError(
+                    f"{name}, line {count + 1} does not follow the line before: put the file of"
+                    " the backup in its place, or move it away."
+                )
+            head, count, latest = bytes.fromhex(line["hash"]), count + 1, max(latest, line["xid"])
+    bounds = next_bounds()
+    row, _ = ExportBatch.objects.update_or_create(
+        sequence=sequence,
+        defaults={
+            **bounds,
+            "to_xid": max(latest + 1, bounds["from_xid"]),
+            "stored_as": name,
+            "first_line": first_line,
+            "lines": count,
+            "previous_head": previous,
+            "head": head,
+            "sha256": digest,
+            "written_at": Now(),
+        },
+    )
+    return row
+
+
+def _digest_of(name: str) -> bytes:
+    with default_storage.open(name, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _follows(line: dict[str, Any], head: bytes, number: int) -> bool:
+    told = (line["n"], line["previous"], line["hash"])
+    return told == (number, head.hex(), hash_of(line).hex())
+
+
+def write_rest() -> None:
+    """Restored events that are in no file are written: all their transactions have ended."""
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(LATEST, written({**next_bounds(), "to_xid": ENDLESS}))
+        (latest,) = cursor.fetchone()
+    planned = ExportBatch.objects.planned().first()
+    if planned:
+        write_batch(planned)
+    elif latest is not None and (batch := plan_batch(int(latest) + 1)):
+        write_batch(batch)
+
+
+def begin_anew() -> None:
+    """An empty file marks the place: from here on this server counts, and the past is past."""
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(FIRST_ID)
+        (first_id,) = cursor.fetchone()
+    here = oldest_open_transaction()
+    last = last_written()
+    sequence = last.sequence + 1 if last else 1
+    batch = ExportBatch.objects.create(
+        sequence=sequence,
+        from_xid=here,
+        to_xid=here,
+        first_id=first_id,
+        stored_as=name_of_file(sequence, datetime.now(UTC)),
+        first_line=last.first_line + last.lines if last else 1,
+        previous_head=last.head if last else BEGINNING,
+    )
+    write_batch(batch)

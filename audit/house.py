@@ -1,0 +1,169 @@
+"""The base of every admin class: what the role may do, and who looks at whose things, and why."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import connections
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin, TabularInline
+
+from audit.choices import SecurityKind
+from audit.recording import record_for_each
+from common.tenancy import OPERATOR_ALIAS
+
+# An action on more people than this is noted for the first of them.
+MOST_OWNERS = 1000
+
+
+@cache
+def may(privilege: str, table: str) -> bool:
+    """Whether the operator role has a privilege on the table, or on some of its columns."""
+    # Rows are deleted whole.
+    function = "has_table_privilege" if privilege == "DELETE" else "has_any_column_privilege"
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(f"SELECT {function}('operator', %s, %s)", [table, privilege])
+        return bool(cursor.fetchone()[0])
+
+
+@cache
+def columns_to_change(table: str) -> frozenset[str]:
+    """The columns of the table that the operator role may update."""
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+            " AND has_column_privilege('operator', attrelid, attnum, 'UPDATE')",
+            [table],
+        )
+        return frozenset(name for (name,) in cursor.fetchall())
+
+
+class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """A list and a form for operators, who may do here what their role may do in the database.
+
+    What writes goes through services in actions. Each look at somebody's rows, and each action
+    on them, leaves an event with the operator's reason before anything is shown or done.
+    """
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_filter_submit = True
+    compressed_fields = True
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._may("SELECT") and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._may("INSERT") and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._may("UPDATE") and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._may("DELETE") and super().has_delete_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Sequence[str]:
+        """The named ones, and those whose column the role may not change."""
+        if obj is None:
+            return tuple(super().get_readonly_fields(request, obj))
+        changeable = columns_to_change(self.opts.db_table)
+        fixed = [
+            field.name for field in self.opts.concrete_fields if field.column not in changeable
+        ]
+        return (*super().get_readonly_fields(request, obj), *fixed)
+
+    def _may(self, privilege: str) -> bool:
+        return may(privilege, self.opts.db_table)
+
+    def get_object(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        row = super().get_object(request, *args, **options)
+        if row is not None:
+            record_for_each(
+                SecurityKind.OPERATOR_LOOKED,
+                list(owners_of([row])),
+                subject=self.opts.db_table,
+                row_id=row.pk,
+                required=True,
+            )
+        return row
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        changelist = (getattr(response, "context_data", None) or {}).get("cl")
+        if isinstance(changelist, ChangeList):
+            rows = list(changelist.result_list)
+            record_for_each(
+                SecurityKind.OPERATOR_LOOKED,
+                list(owners_of(rows)),
+                subject=self.opts.db_table,
+                details={"listed": len(rows)},
+                required=True,
+            )
+        return response
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        chosen = request.POST.getlist("_selected_action")
+        everything = request.POST.get("select_across", "0") not in ("", "0")
+        rows = queryset if everything else queryset.filter(pk__in=chosen)
+        record_for_each(
+            SecurityKind.OPERATOR_ACTED,
+            list(owners_of(rows[:MOST_OWNERS])),
+            subject=self.opts.db_table,
+            details={"action": self._action_of(request), "chosen": rows.count()},
+            required=True,
+        )
+        return super().response_action(request, queryset)
+
+    def _action_of(self, request: HttpRequest) -> str:
+        """The name of the action that was asked for, if it is one of ours."""
+        names = {name for name in request.POST.getlist("action") if name}
+        known = names & set(self.get_actions(request))
+        return known.pop() if known else "unknown"
+
+
+class ReadOnlyAdmin(HouseAdmin):
+    """Rows that are looked at and never edited by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReadOnlyInline(TabularInline):  # type: ignore[misc]  # unfold has no types
+    """Related rows below a form."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    per_page = 20
+    ordering: Sequence[str] = ["id"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        fields: Sequence[str] = self.fields
+        return fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def owners_of(rows: Iterable[Model]) -> Iterable[UUID]:
+    """Each person once to whom one of the rows belongs."""
+    owners = (
+        row.pk if isinstance(row, AbstractBaseUser) else getattr(row, "user_id", None)
+        for row in rows
+    )
+    return dict.fromkeys(owner for owner in owners if owner is not None)

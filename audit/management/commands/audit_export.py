@@ -1,0 +1,16 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from audit.exporting import export_events
+
+
+class Command(BaseCommand):
+    help = "Write what happened since the last file of the change stream into the next one."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        batch = export_events()
+        if batch is None:
+            self.stdout.write("Nothing is new, or another exporter is at work.")
+        else:
+            self.stdout.write(f"{batch.lines} events in {batch.stored_as}.")

@@ -1,0 +1,44 @@
+"""The admin's site: unfold's, with the page on which an operator gives a reason."""
+
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from unfold.sites import UnfoldAdminSite
+
+from audit.choices import SecurityKind
+from audit.reasons import ReasonForm, give_reason, reason_of
+from audit.recording import record
+from common.tenancy import Authority, act_upon
+
+
+class HouseSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
+    def extra_urls(self) -> list[URLPattern]:
+        return [path("reason/", self.admin_view(self.reason), name="reason")]
+
+    def reason(self, request: HttpRequest) -> HttpResponse:
+        """Asks why the operator looks, and goes on to where they wanted."""
+        wanted = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
+        form = ReasonForm(request.POST or None, initial={"reason": reason_of(request)})
+        if request.method == "POST" and form.is_valid():
+            reason = form.cleaned_data["reason"]
+            give_reason(request, reason)
+            act_upon(Authority(reason, request.user.pk))
+            record(SecurityKind.REASON_GIVEN)
+            return redirect(wanted if is_ours(request, wanted) else reverse("admin:index"))
+        context = {
+            **self.each_context(request),
+            "title": "Why do you look?",
+            "form": form,
+            "next": wanted,
+        }
+        return TemplateResponse(request, "admin/reason.html", context)
+
+
+def is_ours(request: HttpRequest, address: str) -> bool:
+    """Whether it leads to a page of this site."""
+    return url_has_allowed_host_and_scheme(
+        address, {request.get_host()}, require_https=request.is_secure()
+    )
