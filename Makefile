@@ -1,6 +1,6 @@
 # `make run` and `make test` need Python 3.11 or 3.12 and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format schema lock clean
+.PHONY: help install run test test-pgbouncer lint format schema lock clean
 
 # The first one that runs and is not too old: a name on the PATH may be a shim with nothing behind it.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3 python3.13; do "$$name" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
@@ -12,9 +12,10 @@ PROCESSES ?= auto
 help:
 	@echo "make run      everything on this machine: http://localhost:8000 (PORT=... for another)"
 	@echo "make test     all tests (ARGS='-k word' goes to pytest)"
-	@echo "make lint     formatting, types, layers, migrations, templates, API schema"
+	@echo "make test-pgbouncer  the same through PgBouncer, which must be installed"
+	@echo "make lint     formatting, types, layers, migrations, templates, API schema, tables"
 	@echo "make format   mend what can be mended by a machine"
-	@echo "make schema   write docs/openapi.yaml anew"
+	@echo "make schema   write docs/openapi.yaml and docs/schema.md anew"
 	@echo "make lock     compile the requirements anew from pyproject.toml"
 
 install: $(INSTALLED)
@@ -36,6 +37,9 @@ run: install
 test: install
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) $(ARGS)
 
+test-pgbouncer: export TEST_PGBOUNCER := 1
+test-pgbouncer: test
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,6 +50,7 @@ lint: install
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml -
+	$(BIN)/python manage.py describe_schema | diff docs/schema.md -
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -55,6 +60,7 @@ format: install
 
 schema: install
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
+	$(BIN)/python manage.py describe_schema --output docs/schema.md
 
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --output-file requirements.txt

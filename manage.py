@@ -17,6 +17,7 @@ WITHOUT_SERVICES = {
     "-h",
     "check",
     "collectstatic",
+    "describe_schema",
     "spectacular",
 }
 

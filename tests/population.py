@@ -7,7 +7,7 @@ from accounts.models import User
 from accounts.services import issue_token
 from accounts.tests.factories import make_user
 from audit.choices import SecurityKind
-from audit.recording import record
+from audit.recording import record_for_each
 from audit.tests.streams import export_everything
 from common import context
 from common.tenancy import acting_as
@@ -56,7 +56,7 @@ def populate(folder: Path, username: str) -> User:
         )
     with context.request_context():
         context.origin.set(context.Origin("192.0.2.7", "a browser"))
-        record(SecurityKind.LOGIN_SUCCEEDED, user_id=user.pk)
+        record_for_each(SecurityKind.LOGIN_SUCCEEDED, [user.pk], required=True)
         context.origin.set(context.Origin())
     export_everything()
     return user

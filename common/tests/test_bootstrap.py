@@ -69,7 +69,8 @@ def test_the_roles_have_the_standing_they_need_and_no_more() -> None:
                rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication,
                ARRAY(SELECT roleid::regrole::text FROM pg_auth_members m WHERE m.member = r.oid)
         FROM pg_roles r
-        WHERE rolname IN ('owner', 'app', 'operator', 'backup', 'metrics', 'definer')
+        WHERE rolname IN
+              ('owner', 'app', 'operator', 'backup', 'metrics', 'analyst', 'definer')
     """
     with connect_as_superuser() as superuser:
         superuser.execute("ALTER ROLE metrics CREATEDB")
@@ -83,6 +84,7 @@ def test_the_roles_have_the_standing_they_need_and_no_more() -> None:
         "owner": (True, False, False, ["definer"]),
         "backup": (True, True, False, ["pg_read_all_data"]),
         "metrics": (True, False, False, ["pg_monitor"]),
+        "analyst": (True, False, False, []),
         "definer": (False, False, False, []),
     }
 
