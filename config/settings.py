@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from psycopg.conninfo import make_conninfo
 
@@ -103,7 +104,7 @@ def _database(variable: str, role: str, *, pool_size: int = 0) -> dict[str, Any]
 DATABASES = {
     "default": _database("DATABASE_URL", "app", pool_size=DATABASE_POOL_SIZE),
     # What must leave a trace although the request fails is written through a connection of its own.
-    "trace": _database("DATABASE_URL", "app", pool_size=min(DATABASE_POOL_SIZE, 1)),
+    "trace": _database("DATABASE_URL", "app", pool_size=min(DATABASE_POOL_SIZE, 2)),
 }
 if EMBEDDED or read_optional("DATABASE_OPERATOR_URL"):
     DATABASES["operator"] = _database(
@@ -118,7 +119,9 @@ if EMBEDDED or read_optional("DATABASE_BACKUP_URL"):
 # Only what looks at the server's statistics needs this one.
 if EMBEDDED or read_optional("DATABASE_METRICS_URL"):
     DATABASES["metrics"] = _database("DATABASE_METRICS_URL", "metrics")
-# Only bootstrap_database needs this login.
+    # Whoever asks whether the server is well does not wait until the network gives up.
+    DATABASES["metrics"]["OPTIONS"].setdefault("connect_timeout", 5)
+# Only bootstrap_database, restores and drills need this login.
 if address := read_optional("DATABASE_SUPERUSER_URL"):
     DATABASE_SUPERUSER_URL = make_conninfo(
         **connection_parameters("DATABASE_SUPERUSER_URL", address, DATABASE_TLS)
@@ -316,6 +319,8 @@ if bucket := read_optional("S3_BUCKET"):
     }
 # Dumps and copies of the stored files; one folder, which may be copied to elsewhere as it is.
 BACKUP_DIR = Path(read_text("BACKUP_DIR", str(LOCAL_DIR / "backups")))
+if BACKUP_DIR.resolve().is_relative_to(MEDIA_ROOT.resolve()):
+    raise ImproperlyConfigured("BACKUP_DIR must not lie in FILES_DIR: backups hold its files.")
 BACKUP_KEEP_DAYS = read_integer("BACKUP_KEEP_DAYS", 30, minimum=1)
 # Where pg_dump and pg_restore lie, if not on PATH.
 POSTGRES_PROGRAMS_DIR = read_optional("POSTGRES_PROGRAMS_DIR")
@@ -398,6 +403,10 @@ UNFOLD = {
         }
     ],
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "operations.dashboard.show_dashboard",
+    # The reason in force, with a link to give another one.
+    "ENVIRONMENT": "audit.admin.header.reason_chip",
+    "ACCOUNT": {"navigation": "audit.admin.header.account_links"},
 }
 
 # --- Logs -------------------------------------------------------------------------------------

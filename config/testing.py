@@ -1,6 +1,7 @@
 """The tests' services, as a pytest plugin: it must set the environment before settings are read.
 
-Nothing here touches the services or the data of `make run`.
+Nothing here touches the services or the data of `make run`. With TEST_PGBOUNCER=1 every login of
+the application goes through PgBouncer.
 """
 
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from embedded import Services
+from tests.pgbouncer import FOLDER_VARIABLE, MISSING, pgbouncer, program
+from tests.throwaway import new_folder
 
 # Two runs in one checkout share the services and nothing else. The workers of a run inherit this.
 RUN = os.environ.setdefault("COMMONPLACE_TEST_RUN", str(os.getpid()))
@@ -23,12 +26,39 @@ os.environ["SAMPLE_DATA"] = "false"
 for variable in ("DATABASE_URL", "REDIS_URL", "PROCESS", "PORT", "SITE_URL", "LIVE_URL"):
     os.environ.pop(variable, None)
 
+WITH_PGBOUNCER = os.environ.get("TEST_PGBOUNCER") == "1"
+if WITH_PGBOUNCER:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.pooled_settings"
+    if FOLDER_VARIABLE not in os.environ:
+        if program() is None:
+            raise pytest.UsageError(MISSING)
+        # The settings need the name; the workers of the run inherit it.
+        os.environ[FOLDER_VARIABLE] = str(new_folder("pgbouncer-"))
+
 _services = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        _services.enter_context(Services(LOCAL, durable=False).in_use())
+        services = Services(LOCAL, durable=False)
+        _services.enter_context(services.in_use())
+        if WITH_PGBOUNCER:
+            start_pgbouncer(services)
+
+
+def start_pgbouncer(services: Services) -> None:
+    """PgBouncer listens until the run ends, for the logins of all aliases."""
+    from django.conf import settings  # noqa: PLC0415 - the environment is set above
+
+    _services.enter_context(
+        pgbouncer(
+            Path(os.environ[FOLDER_VARIABLE]),
+            host=services.postgres.host,
+            port=services.postgres.port,
+            logins={entry["USER"]: entry["PASSWORD"] for entry in settings.DATABASES.values()},
+            pool_size=20,
+        )
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

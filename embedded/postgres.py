@@ -31,6 +31,9 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 
+# Where people work, what takes long is to be found.
+_DURABLE_SETTINGS = {"log_min_duration_statement": "1s"}
+
 # What a test run may lose when the machine loses power.
 _FORGETFUL_SETTINGS = {
     "fsync": "off",
@@ -89,7 +92,7 @@ class Postgres(Server):
             stale.unlink(missing_ok=True)
 
     def command(self, account: Account) -> list[str]:
-        settings = _SETTINGS | ({} if self._durable else _FORGETFUL_SETTINGS)
+        settings = _SETTINGS | (_DURABLE_SETTINGS if self._durable else _FORGETFUL_SETTINGS)
         settings["unix_socket_directories"] = self.host
         command = [str(postgres_folder(account) / "postgres"), "-D", str(self.folder)]
         command += ["-p", str(self.port)]

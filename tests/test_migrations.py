@@ -96,7 +96,14 @@ def test_forward_back_to_nothing_and_forward_again(scratch: None, tmp_path: Path
     assert [table for table, count in rows_of_ours().items() if not count] == []
 
     for app in (
-        "operations", "dedup", "admin", "accounts", "audit", "auth", "contenttypes", "sessions",
+        "operations",
+        "dedup",
+        "admin",
+        "accounts",
+        "audit",
+        "auth",
+        "contenttypes",
+        "sessions",
     ):
         migrate(app, "zero")
     left = {text for kind, text in schema() if kind in {"table", "schema", "view"}}

@@ -2,8 +2,8 @@
 
 import os
 
-from config.settings import *  # noqa: F403 - Django's way to vary settings
 from config.settings import DATABASES
+from tests.pooled_settings import *  # noqa: F403 - Django's way to vary settings
 
 for _entry in DATABASES.values():
     _entry["NAME"] = os.environ["TEST_DATABASE"]

@@ -30,6 +30,8 @@ def connect_as(alias: str) -> Connection:
         password=entry["PASSWORD"],
         dbname=entry["NAME"],
         autocommit=True,
+        # As Django does: PgBouncer would give the next transaction another session.
+        prepare_threshold=None,
     )
 
 

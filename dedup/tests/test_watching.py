@@ -38,6 +38,7 @@ from dedup.tests.factories import (
 )
 from dedup.tests.processes import MANAGE, PATIENCE_SECONDS, start
 from dedup.watching import Watch
+from tests.pgbouncer import not_through_pgbouncer
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
@@ -215,6 +216,7 @@ def test_a_file_that_cannot_be_read_does_not_end_the_watch(owner: User, tmp_path
     assert (imported["event"], len(imported["conversations"])) == ("imported", 2)
 
 
+@not_through_pgbouncer
 def test_a_database_that_is_away_is_waited_for(owner: User, tmp_path: Path) -> None:
     path = transcript(tmp_path, dialogue(2))
 

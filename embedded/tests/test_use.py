@@ -77,6 +77,14 @@ def test_a_durable_database_waits_for_the_disk(local: Path) -> None:
         assert value(services, "SHOW synchronous_commit") == "on"
 
 
+def test_a_durable_database_notes_what_takes_long(local: Path) -> None:
+    services = Services(local)
+    with services.in_use():
+        value(services, "SELECT pg_sleep(1.1)")
+
+    assert "SELECT pg_sleep(1.1)" in (local / "log" / "postgres.log").read_text()
+
+
 def test_a_wrong_password_is_refused(services: Services) -> None:
     with services.in_use():
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

@@ -9,7 +9,6 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connections
 from psycopg import errors
 
 from accounts.choices import AccountStatus, Scope
@@ -53,11 +52,9 @@ COLUMNS_READ = """
 def analyst(db: None) -> Iterator[Connection]:
     """A login of its own, without an actor."""
     bootstrap_database(settings.DATABASE_SUPERUSER_URL, database_name(), {"analyst": PASSWORD})
-    entry = connections["default"].settings_dict
     with psycopg.connect(
-        host=entry["HOST"],
-        port=entry["PORT"],
-        dbname=entry["NAME"],
+        settings.DATABASE_SUPERUSER_URL,
+        dbname=database_name(),
         user="analyst",
         password=PASSWORD,
         autocommit=True,
