@@ -1,8 +1,13 @@
 """What one asks of events."""
 
-from django.db.models import TextChoices
+from datetime import timedelta
 
-from audit.models import Activity
+from django.db.models import TextChoices
+from django.utils import timezone
+
+from audit.choices import SecurityKind
+from audit.models import Activity, SecurityEvent
+from audit.times import first_key
 
 # The kind of every change of a row; the others are those of SecurityKind.
 CHANGE = "change"
@@ -22,3 +27,16 @@ def done_by(event: Activity) -> By:
     if event.role != "app":
         return By.OPERATOR if event.actor_id else By.HOUSE
     return By.YOU if event.actor_id == event.user_id else By.SOMEBODY
+
+
+def last_event(kind: SecurityKind) -> SecurityEvent | None:
+    """The latest event of the kind."""
+    latest: SecurityEvent | None = SecurityEvent.objects.filter(kind=kind).order_by("-id").first()
+    return latest
+
+
+def failed_logins(*, within: timedelta) -> int:
+    """How many logins failed lately."""
+    return SecurityEvent.objects.filter(
+        kind=SecurityKind.LOGIN_FAILED, id__gte=first_key(timezone.now() - within)
+    ).count()

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 
-from common import context, tenancy
+from common import context, tenancy, traffic
+from common.failures import note_failure
 
 logger = logging.getLogger("commonplace.request")
 
@@ -17,7 +18,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class RequestContextMiddleware:
-    """Gives each request an id, answers with it, and writes one log line without the query."""
+    """Gives each request an id, answers with it, counts it and logs one line without its query."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -28,13 +29,20 @@ class RequestContextMiddleware:
             response = self.get_response(request)
             response["X-Request-ID"] = identifier
             match = request.resolver_match
+            route = f"/{match.route}" if match else traffic.NO_ROUTE
+            seconds = time.perf_counter() - started
             logger.info(
                 "%s %s %s",
                 request.method,
-                f"/{match.route}" if match else "(no route)",
+                route,
                 response.status_code,
-                extra={"milliseconds": round((time.perf_counter() - started) * 1000, 1)},
+                extra={"milliseconds": round(seconds * 1000, 1)},
             )
+        traffic.note_request(
+            method=request.method, route=route, status=response.status_code, seconds=seconds
+        )
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            note_failure("request")
         return response
 
 
@@ -51,7 +59,7 @@ class OperatorMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not is_admin(request):
             return self.get_response(request)
-        with tenancy.as_operator(f"admin: {request.method} {request.path_info}"):
+        with tenancy.as_operator("admin"):
             response = self.get_response(request)
             if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 transaction.set_rollback(True, using=tenancy.OPERATOR_ALIAS)

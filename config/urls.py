@@ -6,6 +6,7 @@ from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from common.health import healthz, readyz
+from operations.metrics.views import metrics
 
 handler400 = "common.api.errors.bad_request"
 handler403 = "common.api.errors.forbidden"
@@ -26,6 +27,7 @@ urlpatterns = [
     path("", TemplateView.as_view(template_name="site.html"), name="site"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api)),
 ]

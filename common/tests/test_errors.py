@@ -16,7 +16,7 @@ THERE_IS_NONE = "There is no such thing, or it is not yours."
 
 def answer_of(kind: str) -> Any:
     return APIClient(raise_request_exception=False).get(
-        f"/api/fail/{kind}", headers={"X-Request-ID": "request-12345678"}
+        f"/api/fail/{kind}", headers={"X-Request-ID": "019a0000-0000-7000-8000-00000000beef"}
     )
 
 
@@ -28,7 +28,7 @@ def problem(status: int, code: str, title: str, detail: str) -> dict[str, Any]:
         "detail": detail,
         "code": code,
         "errors": [],
-        "request_id": "request-12345678",
+        "request_id": "019a0000-0000-7000-8000-00000000beef",
     }
 
 
@@ -268,7 +268,7 @@ def test_an_unexpected_error_tells_the_caller_nothing_but_the_request() -> None:
 
 
 def test_an_address_without_a_view_is_a_problem() -> None:
-    answer = Client().get("/api/nowhere", headers={"X-Request-ID": "request-12345678"})
+    answer = Client().get("/api/nowhere", headers={"X-Request-ID": "019a0000-0000-7000-8000-00000000beef"})
 
     assert answer.status_code == 404
     assert answer.json() == problem(

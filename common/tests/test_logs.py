@@ -69,11 +69,11 @@ def test_a_line_is_one_json_object_with_its_process() -> None:
 
 
 def test_a_line_carries_the_request_and_the_person() -> None:
-    with context.request_context("request-12345678"):
+    with context.request_context("019a0000-0000-7000-8000-00000000beef"):
         context.person_id.set(PERSON)
         line = line_of("hello")
 
-    assert line["request_id"] == "request-12345678"
+    assert line["request_id"] == "019a0000-0000-7000-8000-00000000beef"
     assert line["user_id"] == str(PERSON)
     assert "request_id" not in line_of("hello")
     assert "user_id" not in line_of("hello")

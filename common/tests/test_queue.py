@@ -61,7 +61,7 @@ def empty() -> Iterator[None]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_message_is_sent_once_the_transaction_has_committed() -> None:
-    with context.request_context("request-12345678"), acting_as(PERSON):
+    with context.request_context("019a0000-0000-7000-8000-00000000beef"), acting_as(PERSON):
         enqueue(note_actor, "row-1")
         before = queued_messages()
 
@@ -70,7 +70,7 @@ def test_a_message_is_sent_once_the_transaction_has_committed() -> None:
     assert message["task"] == "common.tests.test_queue.note_actor"
     assert message["argsrepr"] == "('row-1',)"
     assert message[ACTOR_HEADER] == str(PERSON)
-    assert message[REQUEST_HEADER] == "request-12345678"
+    assert message[REQUEST_HEADER] == "019a0000-0000-7000-8000-00000000beef"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -126,11 +126,11 @@ def test_an_operator_in_the_middle_of_a_persons_work_sends_for_nobody() -> None:
 
 
 def test_a_tenant_task_runs_for_the_person_in_its_headers() -> None:
-    headers = {ACTOR_HEADER: str(PERSON), REQUEST_HEADER: "request-12345678"}
+    headers = {ACTOR_HEADER: str(PERSON), REQUEST_HEADER: "019a0000-0000-7000-8000-00000000beef"}
 
     note_actor.apply(args=("row-1",), headers=headers).get()
 
-    assert seen == [("row-1", PERSON, PERSON, "request-12345678")]
+    assert seen == [("row-1", PERSON, PERSON, "019a0000-0000-7000-8000-00000000beef")]
     assert context.person_id.get() is None
     assert context.request_id.get() == ""
 

@@ -11,14 +11,36 @@ pytestmark = pytest.mark.urls("common.tests.urls")
 UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def test_an_offered_request_id_is_kept() -> None:
-    answer = Client().get("/echo/a", headers={"X-Request-ID": "from-a.proxy_01"})
+@pytest.mark.parametrize(
+    "offered",
+    [
+        "019a0000-0000-7000-8000-00000000beef",
+        "5D1F2C3A-0000-4000-8000-00000000BEEF",
+        "019a000000007000800000000000beef",
+    ],
+)
+def test_an_offered_request_id_is_kept(offered: str) -> None:
+    answer = Client().get("/echo/a", headers={"X-Request-ID": offered})
 
-    assert answer["X-Request-ID"] == "from-a.proxy_01"
+    assert answer["X-Request-ID"] == offered
 
 
 @pytest.mark.parametrize(
-    "offered", ["", "short", "x" * 65, "with space", "with\ttab", "<script>alert(1)", "é" * 10]
+    "offered",
+    [
+        "",
+        "short",
+        "a" * 31,
+        "a" * 33,
+        "a-word-of-the-client",
+        "with space",
+        "with\ttab",
+        "<script>alert(1)",
+        "é" * 10,
+        "019a0000-0000-7000-8000-00000000bee\u00e9",
+        "019a0000-0000-7000-8000-00000000beef\n",
+        "019a0000-0000-7000-8000-00000000word",
+    ],
 )
 def test_another_one_is_replaced(offered: str) -> None:
     answer = Client().get("/echo/a", headers={"X-Request-ID": offered})

@@ -54,6 +54,8 @@ ROUTES: dict[str, tuple[set[str], tuple[int, int, int]]] = {
     "readyz": ({"GET", "HEAD"}, PUBLIC),
     "": ({"GET", "HEAD", "OPTIONS"}, PUBLIC),
 }
+# Asked by a machine with a token that is nobody's: whoever a person is, they get 401.
+OF_MACHINES = {"metrics"}
 LIVE_ROUTES = {"healthz", "api/v1/imports/<import_id>/events/"}
 
 
@@ -112,7 +114,7 @@ def status_of(client: APIClient, verb: str, path: str, query: str) -> int:
 
 
 def test_the_matrix_names_every_route() -> None:
-    assert set(routes_of("config.urls")) == set(ROUTES)
+    assert set(routes_of("config.urls")) == set(ROUTES) | OF_MACHINES
     assert set(routes_of("config.live_urls")) == LIVE_ROUTES
 
 
@@ -139,6 +141,15 @@ def test_each_caller_gets_what_the_matrix_says(route: str, archive: Archive) -> 
         else:
             refused = 401 if expected[2] == 401 else 405
             assert answers == (405, 405, refused), (verb, path)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", sorted(OF_MACHINES))
+def test_what_is_for_machines_is_for_no_person(route: str, archive: Archive) -> None:
+    for client in (archive.owner, archive.stranger, archive.anonymous):
+        answers = {verb: status_of(client, verb, f"/{route}", "") for verb in VERBS}
+
+        assert answers == dict.fromkeys(VERBS, 405) | {"GET": 401, "HEAD": 401}
 
 
 @pytest.mark.django_db
