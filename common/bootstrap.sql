@@ -30,6 +30,7 @@ ALTER ROLE definer NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOLOGIN;
 -- A request that the database works on for longer than this is answered with an error.
 ALTER ROLE app SET statement_timeout = '30s';
 ALTER ROLE operator SET statement_timeout = '60s';
+ALTER ROLE backup SET default_transaction_read_only = on;
 
 -- A tool for analytics must neither keep the server busy nor hold back its clean-up. It could
 -- lift these limits for itself: what it may read is bounded by its grants.
