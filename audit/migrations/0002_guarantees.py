@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from common.policies import append_only, grant, tenant_table
+from common.policies import append_only, grant, show_planner_the_actor, tenant_table
 
 EVENTS = ("audit_change_event", "audit_security_event", "audit_security_origin")
 
@@ -22,6 +22,7 @@ END $$
 """
 
 # Numbers, truth values, nothing, and codes or keys: what a person writes has blanks or an @.
+# The names of values are held to the same.
 IS_PLAIN = """
 CREATE FUNCTION audit_is_plain(details jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
@@ -30,6 +31,10 @@ AS $$
         SELECT FROM jsonb_path_query(details, '$.**') AS found (value)
         WHERE jsonb_typeof(value) = 'string'
           AND (value #>> '{}') !~ '^[A-Za-z0-9_.:+-]{0,100}$'
+        UNION ALL
+        SELECT FROM jsonb_path_query(details, '$.** ? (@.type() == "object").keyvalue().key')
+            AS found (name)
+        WHERE (name #>> '{}') !~ '^[A-Za-z0-9_.:+-]{1,63}$'
     )
 $$
 """
@@ -75,7 +80,8 @@ $$
 
 # A new partition waits for everybody who writes the table, and everybody after it for it: it
 # gives up after a moment, and the next call tries again. What came before its partition was
-# made is in the default one, and stays there.
+# made is in the default one, and stays there. The parent is asked, since policies show nobody
+# the rows of a partition.
 MAKE_PARTITIONS = """
 CREATE FUNCTION audit_make_partitions(months_ahead integer) RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER
@@ -102,8 +108,8 @@ BEGIN
             CONTINUE WHEN to_regclass(part) IS NOT NULL;
             beginning := audit_first_id(month AT TIME ZONE 'UTC');
             ending := audit_first_id((month + interval '1 month') AT TIME ZONE 'UTC');
-            EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE id >= $1 AND id < $2)',
-                           parent || '_default') INTO taken USING beginning, ending;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE id >= $1 AND id < $2)', parent)
+                INTO taken USING beginning, ending;
             CONTINUE WHEN taken;
             EXECUTE format('CREATE TABLE public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L)',
                            part, parent, beginning, ending);
@@ -128,7 +134,8 @@ END $$
 """
 
 # What the operator may ask for is bounded here: events of at least a year stay, and so does what
-# is not in the files yet.
+# is not in the files yet: what the last file, and no other, says. Transactions of a server that
+# was restored from may have had higher numbers.
 DROP_PARTITIONS = """
 CREATE FUNCTION audit_drop_partitions(
     event_days integer, origin_days integer, only_look boolean
@@ -139,9 +146,11 @@ AS $$
 DECLARE
     parent text;
     days integer;
+    month timestamp;
     unwritten boolean;
 BEGIN
-    IF event_days < 365 OR origin_days < 1 THEN
+    -- A number that is missing is none that is great enough.
+    IF (event_days >= 365 AND origin_days >= 1) IS NOT TRUE THEN
         RAISE EXCEPTION 'events are kept for at least 365 days and their origins for a day'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -154,16 +163,20 @@ BEGIN
     LOOP
         CONTINUE WHEN part !~ '_[0-9]{4}_[0-9]{2}$';
         days := CASE parent WHEN 'audit_security_origin' THEN origin_days ELSE event_days END;
-        ends_at := (to_date(right(part, 7), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC';
+        month := to_date(right(part, 7), 'YYYY_MM');
+        ends_at := (month + interval '1 month') AT TIME ZONE 'UTC';
         CONTINUE WHEN ends_at > now() - make_interval(days => days);
         IF parent <> 'audit_security_origin' THEN
             EXECUTE format(
-                'SELECT EXISTS (SELECT FROM %I e WHERE NOT EXISTS ('
-                '    SELECT FROM audit_export_batch b WHERE b.written_at IS NOT NULL'
-                '    AND (e.xid < b.to_xid OR e.id < b.first_id)))', part) INTO unwritten;
+                'SELECT EXISTS (SELECT FROM %I e WHERE e.id >= $1 AND e.id < $2 AND NOT EXISTS ('
+                '    SELECT FROM (SELECT to_xid, first_id FROM audit_export_batch'
+                '                 WHERE written_at IS NOT NULL ORDER BY sequence DESC LIMIT 1) b'
+                '    WHERE e.xid < b.to_xid OR e.id < b.first_id))', parent)
+                INTO unwritten USING audit_first_id(month AT TIME ZONE 'UTC'), audit_first_id(ends_at);
             CONTINUE WHEN unwritten;
         END IF;
-        EXECUTE format('SELECT count(*) FROM %I', part) INTO rows_in_it;
+        EXECUTE format('SELECT count(*) FROM %I WHERE id >= $1 AND id < $2', parent)
+            INTO rows_in_it USING audit_first_id(month AT TIME ZONE 'UTC'), audit_first_id(ends_at);
         IF NOT only_look THEN
             EXECUTE format('DROP TABLE %I', part);
         END IF;
@@ -233,6 +246,7 @@ class Migration(migrations.Migration):
 
     operations = [
         *[tenant_table(table, app="SELECT", operator="SELECT") for table in EVENTS],
+        *[show_planner_the_actor(table) for table in EVENTS],
         *[append_only(table) for table in EVENTS],
         *[written_by_definer(table) for table in EVENTS],
         migrations.RunSQL(
