@@ -27,12 +27,12 @@ def report() -> None:
 
 
 def note_login(sender: Any, user: User, **_: Any) -> None:
-    record(SecurityKind.LOGIN_SUCCEEDED, user_id=user.pk, actor_id=user.pk)
+    record(SecurityKind.LOGIN_SUCCEEDED, user_id=user.pk, actor_id=user.pk, by_person=True)
 
 
 def note_logout(sender: Any, user: User | None, **_: Any) -> None:
     if user is not None:
-        record(SecurityKind.LOGGED_OUT, user_id=user.pk, actor_id=user.pk)
+        record(SecurityKind.LOGGED_OUT, user_id=user.pk, actor_id=user.pk, by_person=True)
 
 
 def note_failed_login(
@@ -40,7 +40,7 @@ def note_failed_login(
 ) -> None:
     """Whose login it was meant to be, if anybody's; never the name that was typed."""
     meant = User.objects.named(str(credentials.get("username", ""))).first()
-    record(SecurityKind.LOGIN_FAILED, user_id=meant.pk if meant else None)
+    record(SecurityKind.LOGIN_FAILED, user_id=meant.pk if meant else None, by_person=True)
 
 
 def note_refused_token(authorization: str) -> None:

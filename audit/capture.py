@@ -5,6 +5,7 @@ function here is never changed, only followed by another.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db.migrations import RunSQL
 
@@ -97,3 +98,12 @@ def capture_changes(
             f"DROP FUNCTION {function}()",
         ],
     )
+
+
+def stop_capturing(table: str, **placed: Any) -> RunSQL:
+    """The reverse of `capture_changes` with the same arguments.
+
+    A migration that adds a column to a captured table stops, adds it, and captures anew.
+    """
+    started = capture_changes(table, **placed)
+    return RunSQL(started.reverse_sql or [], started.sql)

@@ -6,6 +6,7 @@ server count from elsewhere, so what comes next is told from the past by its tim
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -27,13 +28,13 @@ from audit.exporting import (
     write_batch,
     written,
 )
-from audit.lines import BEGINNING, hash_of
+from audit.lines import BEGINNING, is_unchanged, parsed
 from audit.models import ExportBatch
-from audit.verification import FILE_NAME, parsed
 from common.locks import lift_time_limit, lock
 from common.storage import names_below
 from common.tenancy import OPERATOR_ALIAS, as_operator
 
+FILE_NAME = re.compile(r"/(\d{12})\.jsonl$")
 LATEST = f"SELECT max(xid)::text FROM ({EVENTS}) AS events"  # noqa: S608 - of constants
 FIRST_ID = "SELECT audit_first_id(clock_timestamp())"
 
@@ -55,15 +56,24 @@ def continue_after_restore() -> int:
 
 def take_over_files() -> Iterator[ExportBatch]:
     """The files after the last one that the database knows, each with a row of its own."""
-    stored = {
-        int(match[1]): name for name in names_below(FOLDER) if (match := FILE_NAME.search(name))
-    }
-    while True:
-        last = last_written()
-        sequence = last.sequence + 1 if last else 1
-        if sequence not in stored:
-            return
-        yield take_over(sequence, stored[sequence], last)
+    last = last_written()
+    known = last.sequence if last else 0
+    later = sorted((number, name) for number, name in stored_files() if number > known)
+    for sequence, (number, name) in enumerate(later, known + 1):
+        if number != sequence:
+            raise StreamBrokenError(
+                f"{name} should have the number {sequence}: bring the file that is missing, or"
+                " move the one away that is too many."
+            )
+        last = take_over(sequence, name, last)
+        yield last
+
+
+def stored_files() -> Iterator[tuple[int, str]]:
+    """The number of each file of the stream, and its name."""
+    for name in names_below(FOLDER):
+        if match := FILE_NAME.search(name):
+            yield int(match[1]), name
 
 
 def take_over(sequence: int, name: str, last: ExportBatch | None) -> ExportBatch:
@@ -104,19 +114,18 @@ def _digest_of(name: str) -> bytes:
 
 
 def _follows(line: dict[str, Any], head: bytes, number: int) -> bool:
-    told = (line["n"], line["previous"], line["hash"])
-    return told == (number, head.hex(), hash_of(line).hex())
+    told = (line["n"], line["previous"])
+    return told == (number, head.hex()) and is_unchanged(line)
 
 
 def write_rest() -> None:
     """Restored events that are in no file are written: all their transactions have ended."""
+    if planned := ExportBatch.objects.planned().first():
+        write_batch(planned)
     with connections[OPERATOR_ALIAS].cursor() as cursor:
         cursor.execute(LATEST, written({**next_bounds(), "to_xid": ENDLESS}))
         (latest,) = cursor.fetchone()
-    planned = ExportBatch.objects.planned().first()
-    if planned:
-        write_batch(planned)
-    elif latest is not None and (batch := plan_batch(int(latest) + 1)):
+    if latest is not None and (batch := plan_batch(int(latest) + 1)):
         write_batch(batch)
 
 

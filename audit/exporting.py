@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import IO, Any
 from uuid import UUID
 
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import connections
 from django.db.models.functions import Now
@@ -24,7 +23,7 @@ from audit.lines import BEGINNING, chained
 from audit.models import ExportBatch
 from audit.naming import name_of_change, name_of_security
 from common.locks import lift_time_limit, try_lock
-from common.storage import make_durable
+from common.storage import place
 from common.tenancy import OPERATOR_ALIAS, as_operator
 
 LOCK = "audit export"
@@ -45,7 +44,16 @@ EVENTS = """
 """
 IN_ORDER = f"{EVENTS} ORDER BY id"
 ANY = f"SELECT EXISTS (SELECT FROM ({EVENTS}) AS events)"  # noqa: S608 - of constants
-OLDEST = f"SELECT min(at) FROM ({EVENTS}) AS events"  # noqa: S608 - of constants
+# Of the oldest transaction; to look at all of them would take long just when they are many.
+OLDEST = """
+    SELECT min(at) FROM (
+        (SELECT at FROM audit_change_event
+         WHERE xid >= %(from_xid)s::xid8 AND id >= %(first_id)s ORDER BY xid LIMIT 1)
+        UNION ALL
+        (SELECT at FROM audit_security_event
+         WHERE xid >= %(from_xid)s::xid8 AND id >= %(first_id)s ORDER BY xid LIMIT 1)
+    ) AS oldest
+"""
 ENDLESS = 2**63 - 1
 
 
@@ -196,15 +204,13 @@ def store(name: str, file: IO[bytes]) -> None:
     if default_storage.exists(name):
         if not is_beginning(name, file):
             raise StreamConflictError(
-                f"{name} holds other lines than those to be written: run manage.py audit_verify."
+                f"{name} holds other lines than those to be written: run manage.py audit_verify,"
+                " or audit_continue if the database was put back to an earlier state."
             )
         default_storage.delete(name)
     file.seek(0)
-    kept = default_storage.save(name, File(file))
-    if kept != name:
-        default_storage.delete(kept)
+    if not place(name, file):
         raise StreamConflictError(f"Another process writes {name}: the next run goes on.")
-    make_durable(name)
 
 
 def is_beginning(name: str, file: IO[bytes]) -> bool:
@@ -218,8 +224,11 @@ def is_beginning(name: str, file: IO[bytes]) -> bool:
 
 
 def stream_lag() -> float:
-    """Seconds since the oldest event that is in no file; 0 if all are. Runs as the operator."""
+    """Seconds since the oldest transaction with events in no file; 0 if there is none.
+
+    Runs as the operator.
+    """
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(OLDEST, written({**next_bounds(), "to_xid": ENDLESS}))
+        cursor.execute(OLDEST, written(next_bounds()))
         (oldest,) = cursor.fetchone()
     return (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0

@@ -5,8 +5,10 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -110,7 +112,11 @@ class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         chosen = request.POST.getlist("_selected_action")
         everything = request.POST.get("select_across", "0") not in ("", "0")
-        rows = queryset if everything else queryset.filter(pk__in=chosen)
+        try:
+            rows = queryset if everything else queryset.filter(pk__in=chosen)
+        except ValidationError:
+            self.message_user(request, "Choose rows of the list.", messages.ERROR)
+            return None
         record_for_each(
             SecurityKind.OPERATOR_ACTED,
             list(owners_of(rows[:MOST_OWNERS])),

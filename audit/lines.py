@@ -25,6 +25,26 @@ def hash_of(line: Mapping[str, Any]) -> bytes:
     ).digest()
 
 
+def is_unchanged(line: Mapping[str, Any]) -> bool:
+    """Whether the line has the hash that it says."""
+    try:
+        return bool(hash_of(line).hex() == line["hash"])
+    except (ValueError, RecursionError):
+        # What no text in UTF-8 holds, or what nests too deep, was never hashed.
+        return False
+
+
+def parsed(text: bytes) -> dict[str, Any] | None:
+    """The line, if it has what every line has."""
+    try:
+        line = json.loads(text)
+        bytes.fromhex(line["hash"] + line["previous"])
+        numbers = (line["n"], line["xid"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return line if all(type(number) is int for number in numbers) else None
+
+
 def chained(
     events: Iterable[Mapping[str, Any]], *, first_line: int, previous: bytes
 ) -> Iterator[tuple[bytes, bytes]]:

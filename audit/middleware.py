@@ -47,7 +47,8 @@ def origin_of(request: HttpRequest) -> context.Origin:
     if settings.BEHIND_PROXY:
         address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
     try:
-        address = str(ip_address(address))
+        # The zone of a link-local address is of this machine only, and no column holds it.
+        address = str(ip_address(address.partition("%")[0]))
     except ValueError:
         # A socket's peer has none.
         address = ""

@@ -100,7 +100,7 @@ class SecurityEvent(Event):
         ]
 
     def __str__(self) -> str:
-        return self.kind
+        return self.get_kind_display()
 
 
 class SecurityOrigin(models.Model):

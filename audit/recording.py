@@ -1,11 +1,12 @@
 """The door for what happened: one function in the database, on a connection of its own."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
+from psycopg.types.json import Jsonb
 
 from audit.choices import SecurityKind
 from common import context, tenancy
@@ -28,11 +29,13 @@ def record(
     subject: str = "",
     row_id: UUID | None = None,
     details: Mapping[str, Detail] | None = None,
+    by_person: bool = False,
 ) -> None:
     """Note that something happened to one person, or to nobody; see `record_for_each`."""
     record_for_each(
-        kind, [user_id], actor_id=actor_id, subject=subject, row_id=row_id, details=details
-    )
+        kind, [user_id], actor_id=actor_id, subject=subject, row_id=row_id, details=details,
+        by_person=by_person,
+    )  # fmt: skip
 
 
 def record_for_each(
@@ -44,17 +47,19 @@ def record_for_each(
     row_id: UUID | None = None,
     details: Mapping[str, Detail] | None = None,
     required: bool = False,
+    by_person: bool = False,
 ) -> None:
     """Afterwards an event for each of the persons stands, even if the request fails or rolls back.
 
     Who did it is `actor_id`, or else the operator or the person of the request.
     `details` holds numbers, codes and keys: the database refuses what looks like words. An event
-    that cannot be written is logged and stops nothing, unless it is `required`.
+    that cannot be written is logged and stops nothing, unless it is `required`. What a person
+    does `by_person` at a door of the house, such as to log in, is not done with its authority.
     """
-    authority = tenancy.current_authority()
+    authority = None if by_person else tenancy.current_authority()
     actor = actor_id or (authority.operator_id if authority else context.person_id.get())
     origin = context.origin.get()
-    values = [
+    values: list[Any] = [
         kind,
         actor,
         "operator" if authority else "app",
@@ -62,16 +67,28 @@ def record_for_each(
         tenancy.storable(authority.reason) if authority else "",
         subject,
         row_id,
-        json.dumps(details or {}),
+        Jsonb(details or {}),
         origin.address or None,
         tenancy.storable(origin.agent),
         list(user_ids),
     ]
     try:
-        with connections[tenancy.TRACE_ALIAS].cursor() as cursor:
-            cursor.execute(NOTE, values)
-    except Exception:
+        write(values)
+    except Exception as error:
         if required:
             raise
-        # The arguments stay out of the log.
-        logger.exception("a security event of the kind %s could not be written", kind)
+        # The database's message may repeat what was not to be written.
+        logger.error(  # noqa: TRY400
+            "a security event of the kind %s could not be written: %s", kind, type(error).__name__
+        )
+
+
+def write(values: Sequence[Any]) -> None:
+    connection = connections[tenancy.TRACE_ALIAS]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE, values)
+    finally:
+        # All threads of the process share the few connections of its pool.
+        if "pool" in connection.settings_dict["OPTIONS"]:
+            connection.close()

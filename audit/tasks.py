@@ -1,9 +1,15 @@
 """Beat's door to the stream. Each task may run twice or side by side: locks decide."""
 
+import logging
+
 from celery import shared_task
+from django.db import OperationalError
+from psycopg.errors import LockNotAvailable
 
 from audit import exporting, retention
 from common.queue import BaseTask
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(base=BaseTask)
@@ -15,5 +21,11 @@ def export_events() -> None:
 @shared_task(base=BaseTask)
 def keep_partitions() -> None:
     """Make the partitions of the months to come, and drop those past their time."""
-    retention.make_partitions()
-    retention.apply_retention()
+    try:
+        retention.make_partitions()
+        retention.apply_retention()
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        # There are months ahead, and it is tried again in an hour.
+        logger.warning("a long transaction holds the stream's tables: nothing was made or dropped")

@@ -1,8 +1,6 @@
 """Whether the files of the stream are what was written: whole, in order, unchanged."""
 
 import hashlib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,12 +8,10 @@ from typing import Any
 from django.core.files.storage import default_storage
 
 from audit.exporting import FOLDER
-from audit.lines import BEGINNING, hash_of
+from audit.lines import BEGINNING, is_unchanged, parsed
 from audit.models import ExportBatch
 from common.storage import names_below
 from common.tenancy import as_operator
-
-FILE_NAME = re.compile(r"(\d{12})\.jsonl$")
 
 
 @dataclass(frozen=True)
@@ -51,10 +47,16 @@ def verify_stream(*, known_head: tuple[int, str] | None = None) -> StreamReport:
     included, from the one that was.
     """
     report = StreamReport()
+    # Before the rows: an exporter at work plans first and writes then.
+    stored = list(names_below(FOLDER))
     with as_operator("verify the stream"):
         batches = list(ExportBatch.objects.written().order_by("sequence"))
-        planned = {batch.sequence for batch in ExportBatch.objects.planned()}
-    report.problems += unknown_files({batch.sequence for batch in batches} | planned)
+        known = set(ExportBatch.objects.values_list("stored_as", flat=True))
+    report.problems += [
+        Problem(name, None, "nothing was written under this name")
+        for name in stored
+        if name not in known
+    ]
     chain = Chain(known_head)
     for expected, batch in enumerate(batches, 1):
         if batch.sequence != expected:
@@ -76,11 +78,13 @@ class Chain:
 
     def __init__(self, known_head: tuple[int, str] | None) -> None:
         self.head, self.lines = BEGINNING, 0
-        self.met_known_head = False
+        self.met_known_head = known_head == (0, BEGINNING.hex())
         self._known_head = known_head
 
     def follow(self, batch: ExportBatch) -> Iterator[Problem]:
         """What is wrong with the next file; afterwards the chain stands at its end."""
+        if (batch.first_line, bytes(batch.previous_head)) != (self.lines + 1, self.head):
+            yield Problem(batch.stored_as, None, "its row does not follow the row before")
         try:
             with default_storage.open(batch.stored_as, "rb") as file:
                 yield from self._read(batch, file)
@@ -91,37 +95,52 @@ class Chain:
         self.lines = batch.first_line + batch.lines - 1
 
     def _read(self, batch: ExportBatch, file: Any) -> Iterator[Problem]:
-        digest, found = hashlib.sha256(), False
-        expected = batch.first_line
-        for place, text in enumerate(file, 1):
+        digest, found, place = hashlib.sha256(), False, Place(batch)
+        for number, text in enumerate(file, 1):
             digest.update(text)
             line = parsed(text)
-            if line is None:
+            if what := place.fault_of(line):
                 found = True
-                yield Problem(batch.stored_as, place, "it is no line of the stream")
-                continue
-            if what := self._fault_of(line, expected):
-                found = True
-                yield Problem(batch.stored_as, place, what)
-            expected = line["n"] + 1
-            self.head = bytes.fromhex(line["hash"])
-            self.met_known_head |= (line["n"], line["hash"]) == self._known_head
-        end = batch.first_line + batch.lines
-        if expected < end:
+                yield Problem(batch.stored_as, number, what)
+            elif line:
+                self.met_known_head |= (line["n"], line["hash"]) == self._known_head
+        if what := place.fault_at_end():
             found = True
-            yield Problem(batch.stored_as, None, missing(expected, end - 1))
+            yield Problem(batch.stored_as, None, what)
         if not found and digest.digest() != bytes(batch.sha256 or b""):
             yield Problem(batch.stored_as, None, "it is not the file that was written")
 
-    def _fault_of(self, line: dict[str, Any], expected: int) -> str:
-        if hash_of(line).hex() != line["hash"]:
-            return f"line {line['n']} of the stream was changed"
-        if line["n"] > expected:
-            return missing(expected, line["n"] - 1) + " before it"
-        if line["n"] < expected:
-            return f"line {line['n']} of the stream does not belong here"
-        if line["previous"] != self.head.hex():
-            return f"it does not follow line {expected - 1}: one of the two was written anew"
+
+class Place:
+    """Where the reading of a file stands: which line is next, and which hash it must follow."""
+
+    def __init__(self, batch: ExportBatch) -> None:
+        self._first, self._end = batch.first_line, batch.first_line + batch.lines
+        self._next = self._first
+        self._head: str | None = bytes(batch.previous_head).hex()
+        # Lines since the last good one that may be any: added ones, or those that were here.
+        self._doubtful = 0
+
+    def fault_of(self, line: dict[str, Any] | None) -> str:
+        """What is wrong with the next line, or ""; a fault is told of one line only."""
+        if line is None or not is_unchanged(line):
+            self._doubtful += 1
+            self._head = None
+            return "it is no line of the stream" if line is None else "it was changed"
+        number = line["n"]
+        if not self._next <= number < self._end:
+            return f"line {number} of the stream does not belong here"
+        fault = ""
+        if number > self._next + self._doubtful:
+            fault = missing(self._next + self._doubtful, number - 1) + " before it"
+        elif self._head not in (None, line["previous"]):
+            fault = f"it does not follow line {number - 1}: one of the two was written anew"
+        self._next, self._doubtful, self._head = number + 1, 0, line["hash"]
+        return fault
+
+    def fault_at_end(self) -> str:
+        if self._next + self._doubtful < self._end:
+            return missing(self._next + self._doubtful, self._end - 1)
         return ""
 
 
@@ -129,23 +148,3 @@ def missing(first: int, last: int) -> str:
     if first == last:
         return f"line {first} of the stream is missing"
     return f"lines {first} to {last} of the stream are missing"
-
-
-def parsed(text: bytes) -> dict[str, Any] | None:
-    """The line, if it has what every line has."""
-    try:
-        line = json.loads(text)
-        bytes.fromhex(line["hash"])
-        int(line["n"])
-        str(line["previous"])
-    except (ValueError, TypeError, KeyError):
-        return None
-    return line if isinstance(line, dict) else None
-
-
-def unknown_files(known: set[int]) -> Iterator[Problem]:
-    """Files of the stream that no row tells of."""
-    for name in names_below(FOLDER):
-        match = FILE_NAME.search(name)
-        if match is None or int(match[1]) not in known:
-            yield Problem(name, None, "nothing was written under this name")

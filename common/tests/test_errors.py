@@ -268,7 +268,9 @@ def test_an_unexpected_error_tells_the_caller_nothing_but_the_request() -> None:
 
 
 def test_an_address_without_a_view_is_a_problem() -> None:
-    answer = Client().get("/api/nowhere", headers={"X-Request-ID": "019a0000-0000-7000-8000-00000000beef"})
+    answer = Client().get(
+        "/api/nowhere", headers={"X-Request-ID": "019a0000-0000-7000-8000-00000000beef"}
+    )
 
     assert answer.status_code == 404
     assert answer.json() == problem(

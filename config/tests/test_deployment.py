@@ -101,6 +101,8 @@ def filled_environment(service: str, folder: Path) -> dict[str, str]:
         "secret_key": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-abcdefg",
         "database_url": address,
         "database_operator_url": address.replace("app", "operator", 1),
+        "database_metrics_url": address.replace("app", "metrics", 1),
+        "metrics_token": PASSWORD,
     }
     filled = {}
     for name, value in environment_of(service).items():

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.views.decorators.http import require_GET
 
 from accounts.choices import Scope
+from accounts.events import note_refused_access, note_refused_token
 from accounts.tokens import bearer_of_header
 from common.api.errors import problem_response
 from common.tenancy import acting_as
@@ -36,10 +37,12 @@ async def import_events(request: HttpRequest, import_id: UUID) -> HttpResponseBa
     header = request.headers.get("Authorization", "")
     bearer = await sync_to_async(_with_own_connection)(bearer_of_header, header)
     if bearer is None:
+        await sync_to_async(_with_own_connection)(note_refused_token, header)
         response = problem_response(401, "not_authenticated", "Send a personal access token.")
         response["WWW-Authenticate"] = 'Bearer realm="commonplace"'
         return response
     if Scope.ARCHIVES_READ not in bearer.scopes:
+        await sync_to_async(_with_own_connection)(note_refused_access, bearer, Scope.ARCHIVES_READ)
         return problem_response(
             403, "permission_denied", f"This needs a token with the scope {Scope.ARCHIVES_READ}."
         )
