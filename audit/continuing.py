@@ -17,16 +17,15 @@ from django.db.models.functions import Now
 
 from audit.errors import StreamBrokenError
 from audit.exporting import (
-    ENDLESS,
     EVENTS,
+    EVERYTHING,
     FOLDER,
     last_written,
     name_of_file,
     next_bounds,
-    oldest_open_transaction,
     plan_batch,
+    snapshot,
     write_batch,
-    written,
 )
 from audit.lines import BEGINNING, is_unchanged, parsed
 from audit.models import ExportBatch
@@ -35,7 +34,7 @@ from common.storage import names_below
 from common.tenancy import OPERATOR_ALIAS, as_operator
 
 FILE_NAME = re.compile(r"/(\d{12})\.jsonl$")
-LATEST = f"SELECT max(xid)::text FROM ({EVENTS}) AS events"  # noqa: S608 - of constants
+TRANSACTIONS = f"SELECT DISTINCT xid::text FROM ({EVENTS}) AS events"  # noqa: S608 - of constants
 FIRST_ID = "SELECT audit_first_id(clock_timestamp())"
 
 
@@ -79,7 +78,8 @@ def stored_files() -> Iterator[tuple[int, str]]:
 def take_over(sequence: int, name: str, last: ExportBatch | None) -> ExportBatch:
     first_line = last.first_line + last.lines if last else 1
     previous = bytes(last.head or b"") if last else BEGINNING
-    head, count, latest = previous, 0, 0
+    head, count = previous, 0
+    told: set[int] = set()
     digest = _digest_of(name)
     with default_storage.open(name, "rb") as file:
         for text in file:
@@ -89,13 +89,14 @@ def take_over(sequence: int, name: str, last: ExportBatch | None) -> ExportBatch
                     f"{name}, line {count + 1} does not follow the line before: put the file of"
                     " the backup in its place, or move it away."
                 )
-            head, count, latest = bytes.fromhex(line["hash"]), count + 1, max(latest, line["xid"])
+            head, count = bytes.fromhex(line["hash"]), count + 1
+            told.add(line["xid"])
     bounds = next_bounds()
     row, _ = ExportBatch.objects.update_or_create(
         sequence=sequence,
         defaults={
             **bounds,
-            "to_xid": max(latest + 1, bounds["from_xid"]),
+            "upto": snapshot_with(told),
             "stored_as": name,
             "first_line": first_line,
             "lines": count,
@@ -118,14 +119,30 @@ def _follows(line: dict[str, Any], head: bytes, number: int) -> bool:
     return told == (number, head.hex()) and is_unchanged(line)
 
 
+def transactions_left() -> set[int]:
+    """The restored transactions whose events are in no file that has a row."""
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(TRANSACTIONS, {**next_bounds(), "upto": EVERYTHING})
+        return {int(xid) for (xid,) in cursor.fetchall()}
+
+
+def snapshot_with(told: set[int]) -> str:
+    """One that has the transactions before it and those told of, and none of the others."""
+    left = transactions_left()
+    others = sorted(left - told)
+    beyond = max([*left, *told, _end_of(next_bounds()["after"])]) + 1
+    return f"{min(others, default=beyond)}:{beyond}:{','.join(map(str, others))}"
+
+
+def _end_of(text: str) -> int:
+    return int(text.split(":")[1])
+
+
 def write_rest() -> None:
     """Restored events that are in no file are written: all their transactions have ended."""
     if planned := ExportBatch.objects.planned().first():
         write_batch(planned)
-    with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(LATEST, written({**next_bounds(), "to_xid": ENDLESS}))
-        (latest,) = cursor.fetchone()
-    if latest is not None and (batch := plan_batch(int(latest) + 1)):
+    if (left := transactions_left()) and (batch := plan_batch(snapshot_with(left))):
         write_batch(batch)
 
 
@@ -134,13 +151,13 @@ def begin_anew() -> None:
     with connections[OPERATOR_ALIAS].cursor() as cursor:
         cursor.execute(FIRST_ID)
         (first_id,) = cursor.fetchone()
-    here = oldest_open_transaction()
+    here = snapshot()
     last = last_written()
     sequence = last.sequence + 1 if last else 1
     batch = ExportBatch.objects.create(
         sequence=sequence,
-        from_xid=here,
-        to_xid=here,
+        after=here,
+        upto=here,
         first_id=first_id,
         stored_as=name_of_file(sequence, datetime.now(UTC)),
         first_line=last.first_line + last.lines if last else 1,

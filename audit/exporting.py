@@ -1,9 +1,10 @@
 """Writes the stream to files: the events of finished transactions, each once, in order.
 
-A transaction that is still open may yet add events with smaller keys. So a file takes the
-transactions below the oldest one that is open (`pg_snapshot_xmin`), and the next file begins
-there. Within a file the order is that of the keys, which begin with the time; a row is changed
-by one transaction after the other, so that its events are in order across files too.
+A transaction that is still open may yet add events with smaller keys, and it may have got its
+number before others that have ended. So a file takes the transactions that had ended when it was
+planned (a snapshot of PostgreSQL's) and had not when the file before was. Who changed a row after
+another, or hung something on it, ended after the other, and comes later in the stream; within a
+file the order is that of the keys, which begin with the time. Nobody holds the stream back.
 """
 
 import hashlib
@@ -31,30 +32,42 @@ FOLDER = "observability"
 CHUNK_BYTES = 1 << 20
 FETCHED_AT_ONCE = 2000
 
-EVENTS = """
+# What ended after the file before was planned, and what of it had when this one was. The
+# conditions without a function of the row are for the index.
+LEFT = """
+    xid >= pg_snapshot_xmin(%(after)s::pg_snapshot)
+    AND NOT pg_visible_in_snapshot(xid, %(after)s::pg_snapshot) AND id >= %(first_id)s
+"""
+NEW = f"""
+    {LEFT} AND xid < pg_snapshot_xmax(%(upto)s::pg_snapshot)
+    AND pg_visible_in_snapshot(xid, %(upto)s::pg_snapshot)
+"""
+EVENTS = f"""
     SELECT id, xid, at, 'change' AS kind, table_name AS subject, row_id, operation, old, new,
            changed, NULL::jsonb AS details, user_id, actor_id, role, request_id, reason
     FROM audit_change_event
-    WHERE xid >= %(from_xid)s::xid8 AND xid < %(to_xid)s::xid8 AND id >= %(first_id)s
+    WHERE {NEW}
     UNION ALL
     SELECT id, xid, at, kind, subject, row_id, NULL, NULL, NULL,
            NULL, details, user_id, actor_id, role, request_id, reason
     FROM audit_security_event
-    WHERE xid >= %(from_xid)s::xid8 AND xid < %(to_xid)s::xid8 AND id >= %(first_id)s
-"""
+    WHERE {NEW}
+"""  # noqa: S608 - of constants
 IN_ORDER = f"{EVENTS} ORDER BY id"
 ANY = f"SELECT EXISTS (SELECT FROM ({EVENTS}) AS events)"  # noqa: S608 - of constants
 # Of the oldest transaction; to look at all of them would take long just when they are many.
-OLDEST = """
+OLDEST = f"""
     SELECT min(at) FROM (
         (SELECT at FROM audit_change_event
-         WHERE xid >= %(from_xid)s::xid8 AND id >= %(first_id)s ORDER BY xid LIMIT 1)
+         WHERE {LEFT} ORDER BY xid LIMIT 1)
         UNION ALL
         (SELECT at FROM audit_security_event
-         WHERE xid >= %(from_xid)s::xid8 AND id >= %(first_id)s ORDER BY xid LIMIT 1)
+         WHERE {LEFT} ORDER BY xid LIMIT 1)
     ) AS oldest
-"""
-ENDLESS = 2**63 - 1
+"""  # noqa: S608 - of constants
+# Of no transaction, and of every one.
+NOTHING = "1:1:"
+EVERYTHING = f"{2**63 - 1}:{2**63 - 1}:"
 
 
 def export_events() -> ExportBatch | None:
@@ -67,7 +80,7 @@ def export_events() -> ExportBatch | None:
     with as_operator("export the stream"):
         if not try_lock(LOCK):
             return None
-        batch = ExportBatch.objects.planned().first() or plan_batch(oldest_open_transaction())
+        batch = ExportBatch.objects.planned().first() or plan_batch(snapshot())
     if batch is None:
         return None
     # The plan stands before the file: no other exporter ever writes other bytes to its name.
@@ -81,18 +94,18 @@ def export_events() -> ExportBatch | None:
         return batch
 
 
-def oldest_open_transaction() -> int:
-    """Every transaction with a smaller id has ended, and what it did can be seen."""
+def snapshot() -> str:
+    """The transactions that have ended: what they did can be seen from here on."""
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-        return int(cursor.fetchone()[0])
+        cursor.execute("SELECT pg_current_snapshot()::text")
+        return str(cursor.fetchone()[0])
 
 
-def plan_batch(to_xid: int) -> ExportBatch | None:
-    """The next batch, up to a transaction; None if it would be empty."""
-    bounds = {**next_bounds(), "to_xid": to_xid}
+def plan_batch(upto: str) -> ExportBatch | None:
+    """The next batch, up to a snapshot; None if it would be empty."""
+    bounds = {**next_bounds(), "upto": upto}
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(ANY, written(bounds))
+        cursor.execute(ANY, bounds)
         if not cursor.fetchone()[0]:
             return None
     last = last_written()
@@ -114,14 +127,9 @@ def next_bounds() -> dict[str, Any]:
     """Where the events begin that are in no file."""
     last = last_written()
     return {
-        "from_xid": last.to_xid if last else 0,
+        "after": last.upto if last else NOTHING,
         "first_id": last.first_id if last else UUID(int=0),
     }
-
-
-def written(bounds: dict[str, Any]) -> dict[str, str]:
-    """The bounds as parameters: no number can be cast to a transaction id, but its text can."""
-    return {name: str(value) for name, value in bounds.items()}
 
 
 def name_of_file(sequence: int, day: datetime) -> str:
@@ -150,12 +158,12 @@ def write_batch(batch: ExportBatch) -> None:
 def events_of(batch: ExportBatch) -> Iterator[dict[str, Any]]:
     """The batch's events in order, as the lines say them; no event holds a person's words."""
     bounds: dict[str, Any] = {
-        "from_xid": batch.from_xid,
-        "to_xid": batch.to_xid,
+        "after": batch.after,
+        "upto": batch.upto,
         "first_id": batch.first_id,
     }
     with connections[OPERATOR_ALIAS].chunked_cursor() as cursor:
-        cursor.execute(IN_ORDER, written(bounds))
+        cursor.execute(IN_ORDER, bounds)
         names = [column.name for column in cursor.description]
         while rows := cursor.fetchmany(FETCHED_AT_ONCE):
             for row in rows:
@@ -229,6 +237,6 @@ def stream_lag() -> float:
     Runs as the operator.
     """
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(OLDEST, written(next_bounds()))
+        cursor.execute(OLDEST, next_bounds())
         (oldest,) = cursor.fetchone()
     return (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0

@@ -1,4 +1,4 @@
-"""The type of PostgreSQL's transaction ids."""
+"""The types of PostgreSQL's transaction ids and snapshots."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +8,9 @@ from django.db.models import Func
 
 if TYPE_CHECKING:
     Column = models.Field[int, int]
+    TextColumn = models.Field[str, str]
 else:
-    Column = models.Field
+    Column = TextColumn = models.Field
 
 
 class CurrentTransaction(Func):
@@ -30,3 +31,13 @@ class TransactionIdField(Column):
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else str(value)
+
+
+class SnapshotField(TextColumn):
+    """Which transactions had ended at a moment (`pg_snapshot`), as text: `xmin:xmax:those between`.
+
+    Those below xmin had ended, those from xmax on had not, and between only the named had not.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "pg_snapshot"

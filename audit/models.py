@@ -11,7 +11,7 @@ from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 from django.db.models.functions import Now
 
 from audit.choices import Operation, SecurityKind
-from audit.fields import CurrentTransaction, TransactionIdField
+from audit.fields import CurrentTransaction, SnapshotField, TransactionIdField
 from audit.querysets import EventQuerySet, ExportBatchQuerySet
 from common.fields import Uuid7Field
 from common.tenancy import LONGEST_REASON
@@ -158,7 +158,7 @@ class Activity(models.Model):
 
 
 class ExportBatch(models.Model):
-    """One file of the stream: every event of the transactions in [from_xid, to_xid).
+    """One file of the stream: the events of all transactions that ended between two moments.
 
     It is planned first and written then, so that a writer that was killed is followed by one
     that writes the same bytes under the same name. Once written it never changes.
@@ -168,8 +168,8 @@ class ExportBatch(models.Model):
     sequence = models.PositiveBigIntegerField(
         unique=True, db_comment="Number of the file, from 1, without gaps"
     )
-    from_xid = TransactionIdField(db_comment="First transaction that may be in it")
-    to_xid = TransactionIdField(db_comment="First transaction that is not in it")
+    after = SnapshotField(db_comment="Transactions whose events are in the files before")
+    upto = SnapshotField(db_comment="Transactions whose events are in this file or before")
     first_id = models.UUIDField(
         db_comment="Events with smaller keys were exported before the database was restored"
     )

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -15,8 +14,8 @@ DRAFTS = "drafts"
 def place(name: str, file: IO[bytes]) -> bool:
     """Afterwards the file has the name, whole and for good; whoever looks before sees nothing.
 
-    False, and nothing is kept, where the storage gave it another name. A kill leaves at most
-    something in the folder of drafts.
+    Only one at a time may write to a name. False, and nothing is kept, where the storage gave it
+    another name. What a kill leaves lies in the folder of drafts until the next attempt.
     """
     try:
         path = Path(default_storage.path(name))
@@ -26,9 +25,14 @@ def place(name: str, file: IO[bytes]) -> bool:
         if kept != name:
             default_storage.delete(kept)
         return kept == name
-    draft = default_storage.save(f"{DRAFTS}/{uuid4()}", File(file))
+    wanted = f"{DRAFTS}/{name.replace('/', '-')}"
+    # Of one who was killed, if it is there: nobody else writes to this name.
+    default_storage.delete(wanted)
+    draft = default_storage.save(wanted, File(file))
     make_durable(draft)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _write_down(folder.parent)
     Path(default_storage.path(draft)).replace(path)
     make_durable(name)
     return True
@@ -37,16 +41,20 @@ def place(name: str, file: IO[bytes]) -> bool:
 def make_durable(name: str) -> None:
     """The file survives a power cut: a row is about to say that it is kept."""
     try:
-        path = default_storage.path(name)
+        path = Path(default_storage.path(name))
     except NotImplementedError:
         # An object store answers only when it has it.
         return
-    for place in (path, os.path.dirname(path)):  # noqa: PTH120 - a name of the storage's
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _write_down(path)
+    _write_down(path.parent)
+
+
+def _write_down(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def names_below(folder: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ class ExportBatchAdmin(StreamAdmin):
 
     @admin.display(description="Transactions")
     def transactions(self, row: ExportBatch) -> str:
-        return f"from {row.from_xid}, below {row.to_xid}"
+        return f"after {row.after}, up to {row.upto}"
 
     @admin.display(description="Hash of the line before")
     def hash_before(self, row: ExportBatch) -> str:

@@ -168,15 +168,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "from_xid",
-                    audit.fields.TransactionIdField(
-                        db_comment="First transaction that may be in it"
+                    "after",
+                    audit.fields.SnapshotField(
+                        db_comment="Transactions whose events are in the files before"
                     ),
                 ),
                 (
-                    "to_xid",
-                    audit.fields.TransactionIdField(
-                        db_comment="First transaction that is not in it"
+                    "upto",
+                    audit.fields.SnapshotField(
+                        db_comment="Transactions whose events are in this file or before"
                     ),
                 ),
                 (

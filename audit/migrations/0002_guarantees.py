@@ -154,6 +154,7 @@ BEGIN
         RAISE EXCEPTION 'events are kept for at least 365 days and their origins for a day'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('audit partitions', 0));
     FOR parent, part IN
         SELECT i.inhparent::regclass::text, i.inhrelid::regclass::text
         FROM pg_inherits i
@@ -169,9 +170,9 @@ BEGIN
         IF parent <> 'audit_security_origin' THEN
             EXECUTE format(
                 'SELECT EXISTS (SELECT FROM %I e WHERE e.id >= $1 AND e.id < $2 AND NOT EXISTS ('
-                '    SELECT FROM (SELECT to_xid, first_id FROM audit_export_batch'
+                '    SELECT FROM (SELECT upto, first_id FROM audit_export_batch'
                 '                 WHERE written_at IS NOT NULL ORDER BY sequence DESC LIMIT 1) b'
-                '    WHERE e.xid < b.to_xid OR e.id < b.first_id))', parent)
+                '    WHERE pg_visible_in_snapshot(e.xid, b.upto) OR e.id < b.first_id))', parent)
                 INTO unwritten USING audit_first_id(month AT TIME ZONE 'UTC'), audit_first_id(ends_at);
             CONTINUE WHEN unwritten;
         END IF;

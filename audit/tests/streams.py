@@ -24,11 +24,7 @@ EVERY_ID = "SELECT id FROM audit_change_event UNION ALL SELECT id FROM audit_sec
 
 
 def export_everything() -> list[ExportBatch]:
-    """The batches that are written until no event is left out.
-
-    Transactions of other databases of the server hold the stream back too, such as those of
-    other test workers.
-    """
+    """The batches that are written until no event is left out."""
     batches, deadline = [], time.monotonic() + PATIENCE
     while True:
         if batch := export_events():

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from audit.continuing import continue_after_restore
 from audit.errors import StreamBrokenError
-from audit.exporting import export_events
+from audit.exporting import NOTHING, export_events
 from audit.lines import BEGINNING, chained
 from audit.models import ExportBatch
 from audit.tests.captured import one
@@ -52,11 +52,13 @@ def renumber(count: str) -> None:
         superuser.execute(
             f"UPDATE audit_change_event SET xid = {shifted.format('xid', shift)}".encode()
         )
-        superuser.execute(
-            f"UPDATE audit_export_batch SET to_xid = {shifted.format('to_xid', shift)},"
-            f" from_xid = CASE from_xid WHEN '0' THEN from_xid"
-            f" ELSE {shifted.format('from_xid', shift)} END".encode()
-        )
+        for key, after, upto in superuser.execute(
+            b"SELECT id, after::text, upto::text FROM audit_export_batch"
+        ).fetchall():
+            superuser.execute(
+                "UPDATE audit_export_batch SET after = %s, upto = %s WHERE id = %s",
+                [moved(str(after), shift), moved(str(upto), shift), key],
+            )
         head, number = BEGINNING, 1
         for sequence, file in enumerate(files_of_stream(), 1):
             events = [
@@ -84,6 +86,14 @@ def renumber(count: str) -> None:
         superuser.execute(
             "UPDATE audit_export_batch SET previous_head = %s WHERE written_at IS NULL", [head]
         )
+
+
+def moved(snapshot: str, shift: int) -> str:
+    """The snapshot of a server that counts otherwise; that of the beginning stays."""
+    numbers = [part.split(",") if part else [] for part in snapshot.split(":")]
+    if snapshot == NOTHING:
+        return snapshot
+    return ":".join(",".join(str(max(int(n) + shift, 1)) for n in part) for part in numbers)
 
 
 def restore(*, files: int, events: set[UUID]) -> None:
