@@ -68,7 +68,8 @@ def identities() -> dict[str, list[str]]:
         # Nor the numbers of their columns, among which dropped ones count until a restore.
         "indexes": "SELECT indexrelid::regclass::text, indrelid::regclass::text, ARRAY(SELECT"
         " attname FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)"
-        " ORDER BY array_position(indkey::int2[], attnum))::text, indisunique, indisvalid, indpred IS NULL, indexprs IS NULL FROM pg_index"
+        " ORDER BY array_position(indkey::int2[], attnum))::text, indisunique,"
+        " indisvalid, indpred IS NULL, indexprs IS NULL FROM pg_index"
         " JOIN pg_class c ON c.oid = indrelid WHERE c.relnamespace = 'public'::regnamespace",
         "database": "SELECT datdba::regrole::text, datacl::text FROM pg_database"
         " WHERE datname = current_database()",
