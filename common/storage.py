@@ -32,7 +32,7 @@ def place(name: str, file: IO[bytes]) -> bool:
     make_durable(draft)
     for folder in reversed([folder for folder in path.parents if not folder.exists()]):
         folder.mkdir(mode=0o700, exist_ok=True)
-        _write_down(folder.parent)
+        make_path_durable(folder.parent)
     Path(default_storage.path(draft)).replace(path)
     make_durable(name)
     return True
@@ -45,11 +45,12 @@ def make_durable(name: str) -> None:
     except NotImplementedError:
         # An object store answers only when it has it.
         return
-    _write_down(path)
-    _write_down(path.parent)
+    make_path_durable(path)
+    make_path_durable(path.parent)
 
 
-def _write_down(path: Path) -> None:
+def make_path_durable(path: Path) -> None:
+    """The file's bytes, or the folder's names, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -187,8 +187,12 @@ def serve(connection: "Connection", setup: Setup) -> None:
         # As an exception it rolls back what is in hand.
         signal.signal(signal.SIGTERM, _interrupt_once)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        setup.apply()
-        _serve(connection)
+        try:
+            setup.apply()
+            _serve(connection)
+        finally:
+            # On its way out it ends by itself.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _interrupt_once(number: int, _: FrameType | None) -> None:

@@ -14,12 +14,12 @@ from psycopg import sql
 
 from audit.choices import SecurityKind
 from audit.recording import record
+from common.storage import make_path_durable
 from operations.backups.logins import Connection, Login, backup_login, connected
 from operations.backups.manifest import Manifest, piece_of, product_version
 from operations.backups.places import (
     DRAFT,
     Backup,
-    make_durable,
     pool,
     remove_drafts,
     root,
@@ -77,7 +77,7 @@ def _make(login: Login, label: str) -> tuple[Manifest, Taken]:
         shutil.rmtree(draft.folder)
         raise
     draft.folder.rename(root() / name)
-    make_durable(root())
+    make_path_durable(root())
     return manifest, taken
 
 
@@ -134,7 +134,7 @@ def _dump(login: Login, path: Path) -> _Dumped:
         options.append("--compress=gzip:3")
         run(pg_dump, *options, f"--file={path}", login=login)
         connection.execute("COMMIT")
-    make_durable(path)
+    make_path_durable(path)
     return dumped
 
 

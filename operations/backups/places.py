@@ -19,6 +19,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from common.storage import make_path_durable
 from embedded.locks import open_lock, try_exclusive
 from operations.backups.manifest import Manifest, read_manifest
 from operations.errors import BackupBusyError, DamagedBackupError, UnknownBackupError
@@ -184,13 +185,4 @@ def write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    make_durable(path.parent)
-
-
-def make_durable(path: Path) -> None:
-    """The file's bytes, or the folder's names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    make_path_durable(path.parent)

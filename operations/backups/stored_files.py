@@ -23,7 +23,7 @@ from django.core.files.storage import default_storage
 from common import storage
 from common.storage import names_below
 from operations.backups.manifest import CHUNK_BYTES, ListedFile, Piece
-from operations.backups.places import DRAFT, make_durable
+from operations.backups.places import DRAFT
 from operations.errors import DamagedBackupError, RestoreFailedError
 
 # The storage adds seven characters where a name was taken.
@@ -55,7 +55,7 @@ class Pool:
                 return piece, False
             path = self.path_of(piece.sha256)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            make_durable(draft)
+            storage.make_path_durable(draft)
             draft.replace(path)
             return piece, True
         finally:
@@ -69,8 +69,8 @@ class Pool:
     def make_names_durable(self) -> None:
         for folder in self.folder.iterdir():
             if folder.is_dir():
-                make_durable(folder)
-        make_durable(self.folder)
+                storage.make_path_durable(folder)
+        storage.make_path_durable(self.folder)
 
 
 @dataclass
@@ -181,7 +181,7 @@ def _keep_aside(name: str, aside: Path) -> None:
         os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy,
     ):
         _copied(source, copy)
-    make_durable(path)
+    storage.make_path_durable(path)
 
 
 def _copied(source: IO[bytes], copy: IO[bytes] | None) -> Piece:
