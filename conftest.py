@@ -29,8 +29,19 @@ FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permis
 property_tests.register_profile("house", deadline=None)
 property_tests.load_profile("house")
 
+TRACES = {"trace", "operator_trace"}
 _tests = count()
 RUN_OF_DATABASE = re.compile(r"[a-z]+_commonplace_(?P<run>\d+)_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever a test does may leave a trace, on the connections that are for traces only."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker is not None:
+            named = marker.kwargs.get("databases") or ["default"]
+            wider = {**marker.kwargs, "databases": sorted({*named, *TRACES})}
+            item.add_marker(pytest.mark.django_db(*marker.args, **wider), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ def note_refused_access(bearer: Bearer, scope: str) -> None:
         record(
             SecurityKind.ACCESS_REFUSED,
             user_id=bearer.user.pk,
+            actor_id=bearer.user.pk,
             subject="accounts_personalaccesstoken",
             row_id=bearer.token_id,
             details={"scope": scope},

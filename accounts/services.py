@@ -62,10 +62,14 @@ def issue_token(
     name: str,
     scopes: Sequence[Scope] = tuple(Scope),
     expires_at: datetime | None = None,
+    reason: str = "",
 ) -> str:
-    """Afterwards the user has one more access token; its secret is returned this once."""
+    """Afterwards the user has one more access token; its secret is returned this once.
+
+    With a `reason` it is the house that issues it, and not the person.
+    """
     secret = new_secret()
-    with acting_as(user.pk):
+    with as_operator(reason) if reason else acting_as(user.pk):
         PersonalAccessToken.objects.create(
             user=user,
             name=name,

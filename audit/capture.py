@@ -38,11 +38,13 @@ FUNCTION = """
             TG_TABLE_NAME, CASE TG_OP WHEN 'DELETE' THEN OLD.{key} ELSE NEW.{key} END, TG_OP,
             before, after, differing,
             CASE TG_OP WHEN 'DELETE' THEN OLD.{owner} ELSE NEW.{owner} END,
-            NULLIF(COALESCE(NULLIF(current_setting('app.user_id', true), ''),
-                            current_setting('app.operator_id', true)), '')::uuid,
+            NULLIF(current_setting(
+                CASE session_user WHEN 'app' THEN 'app.user_id' ELSE 'app.operator_id' END, true
+            ), '')::uuid,
             session_user,
             COALESCE(current_setting('app.request_id', true), ''),
-            COALESCE(current_setting('app.operator_reason', true), '')
+            CASE session_user WHEN 'app' THEN ''
+                 ELSE COALESCE(current_setting('app.operator_reason', true), '') END
         );
         RETURN NULL;
     END $$

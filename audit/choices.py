@@ -29,3 +29,11 @@ class SecurityKind(TextChoices):
     BACKUP_MADE = "backup_made", "Backup made"
     BACKUP_RESTORED = "backup_restored", "Backup restored"
     DRILL_RUN = "drill_run", "Recovery drill run"
+
+
+# What happens to persons at the doors of the application; all else only the house can say.
+OF_PERSONS = {
+    SecurityKind.LOGIN_SUCCEEDED, SecurityKind.LOGIN_FAILED, SecurityKind.LOGGED_OUT,
+    SecurityKind.TOKEN_REFUSED, SecurityKind.ACCESS_REFUSED, SecurityKind.SECRETS_REVEALED,
+    SecurityKind.DATA_EXPORTED, SecurityKind.FILE_DOWNLOADED,
+}  # fmt: skip

@@ -29,6 +29,7 @@ from audit.exporting import (
 )
 from audit.lines import BEGINNING, is_unchanged, parsed
 from audit.models import ExportBatch
+from audit.retention import make_partitions
 from common.locks import lift_time_limit, lock
 from common.storage import names_below
 from common.tenancy import OPERATOR_ALIAS, as_operator
@@ -44,6 +45,8 @@ def continue_after_restore() -> int:
     Called once in a restored database, before anybody writes to it. Raises StreamBrokenError if
     a file does not follow the one before, and changes nothing then.
     """
+    # A backup may be of a month long past.
+    make_partitions()
     with as_operator("go on after a restore"):
         lock("audit export")
         lift_time_limit()

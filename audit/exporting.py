@@ -19,7 +19,7 @@ from django.core.files.storage import default_storage
 from django.db import connections
 from django.db.models.functions import Now
 
-from audit.errors import StreamConflictError
+from audit.errors import StreamBrokenError, StreamConflictError
 from audit.lines import BEGINNING, chained
 from audit.models import ExportBatch
 from audit.naming import name_of_change, name_of_security
@@ -80,6 +80,7 @@ def export_events() -> ExportBatch | None:
     with as_operator("export the stream"):
         if not try_lock(LOCK):
             return None
+        refuse_what_is_to_come()
         batch = ExportBatch.objects.planned().first() or plan_batch(snapshot())
     if batch is None:
         return None
@@ -99,6 +100,26 @@ def snapshot() -> str:
     with connections[OPERATOR_ALIAS].cursor() as cursor:
         cursor.execute("SELECT pg_current_snapshot()::text")
         return str(cursor.fetchone()[0])
+
+
+def refuse_what_is_to_come() -> None:
+    """Raises StreamBrokenError if the last file claims transactions that have yet to begin.
+
+    Their events would never be written, and nobody would miss them.
+    """
+    last = last_written()
+    with connections[OPERATOR_ALIAS].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())"
+            " OR %s > audit_first_id(clock_timestamp() + interval '1 hour')",
+            [last.upto if last else NOTHING, last.first_id if last else UUID(int=0)],
+        )
+        (ahead,) = cursor.fetchone()
+    if ahead:
+        raise StreamBrokenError(
+            "The last file of the stream claims transactions that have not begun: if the database"
+            " was put back to an earlier state, run manage.py audit_continue."
+        )
 
 
 def plan_batch(upto: str) -> ExportBatch | None:
@@ -207,28 +228,28 @@ def as_line(event: dict[str, Any]) -> dict[str, Any]:
 def store(name: str, file: IO[bytes]) -> None:
     """Afterwards the file has the name in the storage, and stays there.
 
-    What a killed writer left is the beginning of the same bytes, and is replaced.
+    One who was killed after this may have written the same bytes.
     """
     if default_storage.exists(name):
-        if not is_beginning(name, file):
+        if not is_same(name, file):
             raise StreamConflictError(
                 f"{name} holds other lines than those to be written: run manage.py audit_verify,"
                 " or audit_continue if the database was put back to an earlier state."
             )
-        default_storage.delete(name)
+        return
     file.seek(0)
     if not place(name, file):
         raise StreamConflictError(f"Another process writes {name}: the next run goes on.")
 
 
-def is_beginning(name: str, file: IO[bytes]) -> bool:
-    """Whether what is stored under the name is how the file begins."""
+def is_same(name: str, file: IO[bytes]) -> bool:
+    """Whether what is stored under the name are the bytes of the file."""
     file.seek(0)
     with default_storage.open(name, "rb") as stored:
         while piece := stored.read(CHUNK_BYTES):
             if piece != file.read(len(piece)):
                 return False
-    return True
+    return not file.read(1)
 
 
 def stream_lag() -> float:
@@ -236,6 +257,7 @@ def stream_lag() -> float:
 
     Runs as the operator.
     """
+    refuse_what_is_to_come()
     with connections[OPERATOR_ALIAS].cursor() as cursor:
         cursor.execute(OLDEST, next_bounds())
         (oldest,) = cursor.fetchone()

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
@@ -55,6 +56,8 @@ class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     show_full_result_count = False
     list_filter_submit = True
     compressed_fields = True
+    # Counts beside filters would tell of rows that the list does not show.
+    show_facets = ShowFacets.NEVER
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self._may("SELECT") and super().has_view_permission(request, obj)
@@ -86,7 +89,7 @@ class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         if row is not None:
             record_for_each(
                 SecurityKind.OPERATOR_LOOKED,
-                list(owners_of([row])),
+                owners_of([row]),
                 subject=self.opts.db_table,
                 row_id=row.pk,
                 required=True,
@@ -102,7 +105,7 @@ class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             rows = list(changelist.result_list)
             record_for_each(
                 SecurityKind.OPERATOR_LOOKED,
-                list(owners_of(rows)),
+                owners_of(rows),
                 subject=self.opts.db_table,
                 details={"listed": len(rows)},
                 required=True,
@@ -119,12 +122,24 @@ class HouseAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             return None
         record_for_each(
             SecurityKind.OPERATOR_ACTED,
-            list(owners_of(rows[:MOST_OWNERS])),
+            self._owners_in(rows),
             subject=self.opts.db_table,
             details={"action": self._action_of(request), "chosen": rows.count()},
             required=True,
         )
         return super().response_action(request, queryset)
+
+    def _owners_in(self, rows: QuerySet[Any]) -> list[UUID | None]:
+        """Each person once, however many rows are theirs."""
+        names = {field.attname for field in self.opts.concrete_fields}
+        if issubclass(self.model, AbstractBaseUser):
+            owner = "pk"
+        elif "user_id" in names:
+            owner = "user_id"
+        else:
+            return [None]
+        found = rows.order_by(owner).values_list(owner, flat=True).distinct()
+        return list(found[:MOST_OWNERS]) or [None]
 
     def _action_of(self, request: HttpRequest) -> str:
         """The name of the action that was asked for, if it is one of ours."""
@@ -166,10 +181,13 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]  # unfold has no type
         return False
 
 
-def owners_of(rows: Iterable[Model]) -> Iterable[UUID]:
-    """Each person once to whom one of the rows belongs."""
+def owners_of(rows: Iterable[Model]) -> list[UUID | None]:
+    """Each person once to whom one of the rows belongs; nobody, if they are nobody's or none.
+
+    That nothing was found tells an operator something too.
+    """
     owners = (
         row.pk if isinstance(row, AbstractBaseUser) else getattr(row, "user_id", None)
         for row in rows
     )
-    return dict.fromkeys(owner for owner in owners if owner is not None)
+    return list(dict.fromkeys(owners)) or [None]

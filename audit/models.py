@@ -118,6 +118,7 @@ class SecurityOrigin(models.Model):
     class Meta:
         db_table = "audit_security_origin"
         db_table_comment = "Addresses and agents of security events"
+        indexes = [Index(fields=["user_id", "id"], name="origin_owner")]
 
     def __str__(self) -> str:
         return self.address or "-"

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connections
 from psycopg.types.json import Jsonb
 
-from audit.choices import SecurityKind
+from audit.choices import OF_PERSONS, SecurityKind
 from common import context, tenancy
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 Detail = str | int | float | bool | None | Sequence[str]
 
 NOTE = """
-    SELECT count(audit_note(%s, of_user, %s, %s, %s, %s, %s, %s, %s, %s, %s))
+    SELECT count(audit_note(%s, of_user, %s, %s, %s, %s, %s, %s, %s, %s))
     FROM unnest(%s::uuid[]) AS users (of_user)
 """
 
@@ -62,7 +62,6 @@ def record_for_each(
     values: list[Any] = [
         kind,
         actor,
-        "operator" if authority else "app",
         context.request_id.get(),
         tenancy.storable(authority.reason) if authority else "",
         subject,
@@ -72,8 +71,9 @@ def record_for_each(
         tenancy.storable(origin.agent),
         list(user_ids),
     ]
+    said_by_person = authority is None and kind in OF_PERSONS
     try:
-        write(values)
+        write(tenancy.TRACE_ALIAS if said_by_person else tenancy.OPERATOR_TRACE_ALIAS, values)
     except Exception as error:
         if required:
             raise
@@ -83,8 +83,8 @@ def record_for_each(
         )
 
 
-def write(values: Sequence[Any]) -> None:
-    connection = connections[tenancy.TRACE_ALIAS]
+def write(alias: str, values: Sequence[Any]) -> None:
+    connection = connections[alias]
     try:
         with connection.cursor() as cursor:
             cursor.execute(NOTE, values)

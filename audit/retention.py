@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import connections
 
 from audit.choices import SecurityKind
-from audit.recording import record
+from audit.recording import record_for_each
 from common.locks import lift_time_limit
 from common.tenancy import OPERATOR_ALIAS, as_operator
 
@@ -33,23 +33,32 @@ def apply_retention(*, dry_run: bool = False) -> list[DroppedPart]:
 
     A month with events that are in no file yet stays. With `dry_run` it only tells which go.
     """
+    going = drop_parts(only_look=True)
+    if not going or dry_run:
+        return going
+    # Before it is done: afterwards a kill would leave no trace of it.
+    record_for_each(
+        SecurityKind.RETENTION_APPLIED,
+        [None],
+        details={
+            "parts": [part.part for part in going],
+            "rows": sum(part.rows for part in going),
+        },
+        required=True,
+    )
+    return drop_parts(only_look=False)
+
+
+def drop_parts(*, only_look: bool) -> list[DroppedPart]:
+    """The months that are past their time, which are gone then unless it only looks."""
     with as_operator("retention"):
         lift_time_limit()
         with connections[OPERATOR_ALIAS].cursor() as cursor:
             cursor.execute(
                 "SELECT part, rows_in_it, ends_at FROM audit_drop_partitions(%s, %s, %s)",
-                [settings.AUDIT_EVENT_DAYS, settings.AUDIT_ORIGIN_DAYS, dry_run],
+                [settings.AUDIT_EVENT_DAYS, settings.AUDIT_ORIGIN_DAYS, only_look],
             )
-            dropped = [DroppedPart(*row) for row in cursor.fetchall()]
-    if dropped and not dry_run:
-        record(
-            SecurityKind.RETENTION_APPLIED,
-            details={
-                "parts": [part.part for part in dropped],
-                "rows": sum(part.rows for part in dropped),
-            },
-        )
-    return dropped
+            return [DroppedPart(*row) for row in cursor.fetchall()]
 
 
 def make_partitions() -> list[str]:

@@ -58,3 +58,22 @@ GRANT USAGE, CREATE ON SCHEMA public TO owner, definer;
 
 -- Not a trusted extension: an owner could not create it.
 CREATE EXTENSION IF NOT EXISTS vector;
+
+-- Any login could otherwise hold the locks that exports, imports and partitions wait for, or keep
+-- large objects, which no grant on a table bounds.
+DO $$
+DECLARE
+    function regprocedure;
+BEGIN
+    FOR function IN
+        SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace
+          AND (proname ~ '^pg_(try_)?advisory_' OR proname ~ '^lo_'
+               OR proname IN ('loread', 'lowrite', 'pg_logical_emit_message'))
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function);
+        IF function::text ~ 'advisory' THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO owner, app, operator', function);
+        END IF;
+    END LOOP;
+END $$;

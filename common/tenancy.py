@@ -21,6 +21,7 @@ PERSON_ALIAS = "default"
 OPERATOR_ALIAS = "operator"
 OWNER_ALIAS = "owner"
 TRACE_ALIAS = "trace"
+OPERATOR_TRACE_ALIAS = "operator_trace"
 BACKUP_ALIAS = "backup"
 METRICS_ALIAS = "metrics"
 
@@ -98,7 +99,9 @@ def as_operator(reason: str, operator_id: UUID | None = None) -> Iterator[None]:
     """
     if OPERATOR_ALIAS not in connections.settings:
         raise ImproperlyConfigured("Set DATABASE_OPERATOR_URL: the operator's login is needed.")
+    connection = connections[OPERATOR_ALIAS]
     with transaction.atomic(using=OPERATOR_ALIAS):
+        previous = _authority.get()
         alias_token, actor_token = _alias.set(OPERATOR_ALIAS), _actor.set(None)
         authority_token = _authority.set(None)
         try:
@@ -108,6 +111,9 @@ def as_operator(reason: str, operator_id: UUID | None = None) -> Iterator[None]:
             _authority.reset(authority_token)
             _actor.reset(actor_token)
             _alias.reset(alias_token)
+        # As in acting_as: RELEASE SAVEPOINT would let the inner reason hold for the outer work.
+        if previous and not connection.needs_rollback:
+            act_upon(previous)
 
 
 def act_upon(authority: Authority) -> None:

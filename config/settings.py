@@ -110,6 +110,9 @@ if EMBEDDED or read_optional("DATABASE_OPERATOR_URL"):
     DATABASES["operator"] = _database(
         "DATABASE_OPERATOR_URL", "operator", pool_size=DATABASE_POOL_SIZE
     )
+    DATABASES["operator_trace"] = _database(
+        "DATABASE_OPERATOR_URL", "operator", pool_size=min(DATABASE_POOL_SIZE, 2)
+    )
 # Only the process that migrates needs this login.
 if EMBEDDED or read_optional("DATABASE_OWNER_URL"):
     DATABASES["owner"] = _database("DATABASE_OWNER_URL", "owner")

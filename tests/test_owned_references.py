@@ -10,7 +10,7 @@ from psycopg import errors, sql
 from common.tests.connections import Connection, connect_as_superuser
 from tests.population import populate
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 # Child, its column, its parent: each composite foreign key (user_id, column).
 OWNED = """

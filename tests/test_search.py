@@ -28,7 +28,7 @@ from tests.test_migrations import migrate, schema, scratch
 
 __all__ = ["scratch"]  # a fixture
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 SEARCH = "SELECT message_id FROM dedup_search(%s" + ", NULL" * 9 + ", 50)"
 MIGRATION = "dedup.migrations.0007_search_by_project_and_tool"
@@ -230,7 +230,7 @@ def test_only_messages_placed_in_a_project_of_the_persons_own_are_found(tmp_path
     assert found == {"ada": [1, 1, 1, 0, 0], "bob": [0, 0, 0, 0, 0]}
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner", "trace"])
+@pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])
 def test_the_way_back_leaves_everything_as_it_was(scratch: None) -> None:
     migrate("dedup", "0006")
     before = schema()

@@ -41,7 +41,8 @@ from tests.events import changes, origins, security
 from tests.test_reasons import MODELS, PAGES, address_of
 
 pytestmark = pytest.mark.django_db(
-    transaction=True, databases=["default", "operator", "owner", "trace", "metrics"]
+    transaction=True,
+    databases=["default", "operator", "owner", "metrics"],
 )
 
 LIVE_MIDDLEWARE = [

@@ -21,7 +21,7 @@ from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser
 from tests.events import changes, security
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 URL = "/api/v1/activity/"
 AGENT = "Lynx/2.9 of the test"

@@ -24,7 +24,7 @@ from common.health import redis_client
 from common.tenancy import acting_as, as_operator
 from tests.events import changes, origins, security, values
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 AGENT = "Lynx/2.9 of the test"
 WRONG = "swordfish-in-the-password"

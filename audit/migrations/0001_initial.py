@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "audit_security_origin",
                 "db_table_comment": "Addresses and agents of security events",
+                "indexes": [models.Index(fields=["user_id", "id"], name="origin_owner")],
             },
         ),
         CreatePartitionedModel(

@@ -39,28 +39,38 @@ AS $$
 $$
 """
 
-NOTE_ARGUMENTS = "text, uuid, uuid, text, text, text, text, uuid, jsonb, inet, text"
+NOTE_ARGUMENTS = "text, uuid, uuid, text, text, text, uuid, jsonb, inet, text"
+# Whose login it is decides what can be said: only the operator's gives reasons, and only it tells
+# what operators and the house did.
 NOTE = """
 CREATE FUNCTION audit_note(
-    of_kind text, of_user uuid, by_actor uuid, through_role text, in_request text, for_reason text,
+    of_kind text, of_user uuid, by_actor uuid, in_request text, for_reason text,
     of_subject text, of_row uuid, with_details jsonb, from_address inet, with_agent text
 ) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     event uuid := uuidv7();
+    is_house boolean := session_user <> 'app';
 BEGIN
+    IF NOT is_house AND of_kind NOT IN (
+        'login_succeeded', 'login_failed', 'logged_out', 'token_refused', 'access_refused',
+        'secrets_revealed', 'data_exported', 'file_downloaded'
+    ) THEN
+        RAISE EXCEPTION '% is not for app to say', of_kind USING ERRCODE = 'insufficient_privilege';
+    END IF;
     INSERT INTO audit_security_event (
         id, kind, user_id, actor_id, role, request_id, reason, subject, row_id, details
     ) VALUES (
-        event, of_kind, of_user, by_actor, through_role, in_request, for_reason, of_subject,
+        event, of_kind, of_user, by_actor, session_user, in_request,
+        CASE WHEN is_house THEN for_reason ELSE '' END, of_subject,
         of_row, with_details
     );
     IF from_address IS NOT NULL OR with_agent <> '' THEN
         INSERT INTO audit_security_origin (id, user_id, address, agent)
         -- Where an operator sat is not for those to see whom they looked at.
         VALUES (
-            event, CASE through_role WHEN 'operator' THEN by_actor ELSE of_user END,
+            event, CASE WHEN is_house THEN by_actor ELSE of_user END,
             from_address, with_agent
         );
     END IF;
@@ -148,6 +158,7 @@ DECLARE
     days integer;
     month timestamp;
     unwritten boolean;
+    chosen text[] := '{}';
 BEGIN
     -- A number that is missing is none that is great enough.
     IF (event_days >= 365 AND origin_days >= 1) IS NOT TRUE THEN
@@ -178,11 +189,15 @@ BEGIN
         END IF;
         EXECUTE format('SELECT count(*) FROM %I WHERE id >= $1 AND id < $2', parent)
             INTO rows_in_it USING audit_first_id(month AT TIME ZONE 'UTC'), audit_first_id(ends_at);
-        IF NOT only_look THEN
-            EXECUTE format('DROP TABLE %I', part);
-        END IF;
+        chosen := chosen || part;
         RETURN NEXT;
     END LOOP;
+    -- Only now: from here on nobody writes until the end of the transaction.
+    IF NOT only_look THEN
+        FOREACH part IN ARRAY chosen LOOP
+            EXECUTE format('DROP TABLE %I', part);
+        END LOOP;
+    END IF;
 END $$
 """
 

@@ -29,7 +29,7 @@ from common.ids import uuid7
 from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 REASON = "ticket 4711 of the person"
 MOST_QUERIES = 14

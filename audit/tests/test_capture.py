@@ -28,7 +28,7 @@ from common.ids import uuid7
 from common.tenancy import acting_as, as_operator
 from common.tests.connections import Connection, connect_as_superuser
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 CAPTURED = sorted(ROWS)
 EXEMPT = {

@@ -28,7 +28,7 @@ from common.storage import place
 from common.tenancy import as_operator
 from common.tests.connections import Connection, connect_as_superuser
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 # How the server that was lost counted its transactions, compared with the one that goes on.
 COUNTS = ["alike", "further", "less"]

@@ -21,7 +21,7 @@ from common import context
 from common.ids import uuid7
 from common.tenancy import acting_as, as_operator
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 KIND = SecurityKind.DATA_EXPORTED
 

@@ -19,7 +19,7 @@ from common import context
 from common.ids import uuid7
 from common.tests.connections import connect_as, connect_as_superuser, raw_app
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 EVENTS = ("audit_change_event", "audit_security_event", "audit_security_origin")
 TABLES = (*EVENTS, "audit_export_batch")
@@ -35,7 +35,7 @@ PARTITIONS = """
                                  'audit_security_origin']::regclass[])
 """
 NOTE = """
-    SELECT audit_note('data_exported', %s, NULL, 'app', '', '', '', NULL, %s::jsonb, NULL, '')
+    SELECT audit_note('data_exported', %s, NULL, '', '', '', NULL, %s::jsonb, NULL, '')
 """
 
 
@@ -165,7 +165,7 @@ def test_each_person_reads_their_own_events_and_nobody_elses(ada: User, table: s
             " AS 'SELECT true'"
         ),
         (
-            "ALTER FUNCTION audit_note(text, uuid, uuid, text, text, text, text, uuid, jsonb, inet,"
+            "ALTER FUNCTION audit_note(text, uuid, uuid, text, text, text, uuid, jsonb, inet,"
             " text) OWNER TO app"
         ),
         (

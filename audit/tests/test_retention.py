@@ -27,7 +27,7 @@ from common.tenancy import as_operator
 from common.tests.connections import Connection, connect_as, connect_as_superuser
 from common.tests.races import at_once
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 CHANGE, SECURITY, ORIGIN = EVENTS
 

@@ -22,7 +22,7 @@ from audit.verification import Problem, verify_stream
 from common.tenancy import as_operator
 from common.tests.connections import connect_as_superuser
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 Files = list[Path]
 # Lines 1 to 5, 6 to 9, and 10 to 12.

@@ -20,7 +20,7 @@ from dedup.choices import ImportStatus
 from dedup.models import DeduplicationLog, Import
 from dedup.services import import_path
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 SAMPLES = Path(__file__).parents[2] / "dedup" / "samples"
 

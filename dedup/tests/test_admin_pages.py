@@ -37,7 +37,7 @@ from dedup.tests.factories import (
 )
 from dedup.tests.planted_secrets import PLANTED
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 LABELS = ["import", "artifact", "conversation", "message", "deduplicationlog"]
 MODELS = {label: model for model in admin.site._registry if (label := model._meta.model_name)}

@@ -22,7 +22,7 @@ from dedup.tests.factories import dialogue, lines, prompt, stored_files, transcr
 from dedup.tests.planted_secrets import PLANTED
 from tests.events import changes, security, values
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 TABLES = ["dedup_artifact", "dedup_import", "dedup_conversation"]
 REASON = "Ticket 4711: the import is stuck"

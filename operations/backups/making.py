@@ -57,11 +57,11 @@ def make_backup(*, label: str = "", keep_days: int | None = None) -> Made:
     with writing():
         remove_drafts()
         manifest, taken = _make(login, label)
+        record(
+            SecurityKind.BACKUP_MADE,
+            details={"backup": manifest.name, "rows": manifest.rows, "files": manifest.files},
+        )
         pruned = None if keep_days is None else prune(keep_days=keep_days)
-    record(
-        SecurityKind.BACKUP_MADE,
-        details={"backup": manifest.name, "rows": manifest.rows, "files": manifest.files},
-    )
     return Made(manifest, taken, pruned)
 
 

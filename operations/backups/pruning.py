@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from operations.backups.manifest import listed_files
+from operations.backups.manifest import listed_files, piece_of
 from operations.backups.places import DRAFT, Backup, all_backups, pool, root, unread
 from operations.backups.stored_files import Pool
 from operations.errors import DamagedBackupError
@@ -62,12 +62,17 @@ def _remove(name: str) -> None:
 
 
 def _needed_sums() -> set[bytes]:
-    """Of every backup that is left, 32 bytes for each different file."""
-    return {
-        bytes.fromhex(file.sha256)
-        for backup in all_backups()
-        for file in listed_files(backup.file_list)
-    }
+    """Of every backup that is left, 32 bytes for each different file.
+
+    Raises DamagedBackupError for a list that is not the one of its manifest: it may name fewer.
+    """
+    needed: set[bytes] = set()
+    for backup in all_backups():
+        written = backup.manifest().file_list
+        if not backup.file_list.is_file() or piece_of(backup.file_list) != written:
+            raise DamagedBackupError(f"the list of files of {backup.name} is damaged.")
+        needed |= {bytes.fromhex(file.sha256) for file in listed_files(backup.file_list)}
+    return needed
 
 
 def _remove_others(needed: set[bytes]) -> int:

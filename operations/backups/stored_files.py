@@ -27,6 +27,7 @@ from operations.backups.places import DRAFT
 from operations.errors import DamagedBackupError, RestoreFailedError
 
 # The storage adds seven characters where a name was taken.
+SHA256 = re.compile(r"[0-9a-f]{64}")
 NAMED_BY_CONTENT = re.compile(r"artifacts/[^/]+/[0-9a-f]{2}/([0-9a-f]{64})(_\w{7})?")
 
 
@@ -64,7 +65,9 @@ class Pool:
     def all_sums(self) -> Iterator[str]:
         for folder in self.folder.iterdir():
             if folder.is_dir():
-                yield from (path.name for path in folder.iterdir())
+                # What somebody else left here is none of ours.
+                names = (path.name for path in folder.iterdir())
+                yield from (name for name in names if SHA256.fullmatch(name))
 
     def make_names_durable(self) -> None:
         for folder in self.folder.iterdir():

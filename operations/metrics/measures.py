@@ -1,5 +1,6 @@
 """What is measured when it is asked for: the database, the queue, the imports, the disk."""
 
+import logging
 import math
 import shutil
 import time
@@ -32,6 +33,8 @@ STATEMENT_SECONDS = 3
 PATIENCE_SECONDS = 5
 FAILED_LOGINS_WITHIN = timedelta(minutes=10)
 SIGNS_OF_LIFE = ("worker", "beat")
+
+logger = logging.getLogger(__name__)
 
 _looking = Lock()
 
@@ -69,7 +72,8 @@ def _snapshot(period: int) -> Snapshot:
         try:
             measured |= measure()
             up[dependency] = True
-        except Exception:  # noqa: BLE001 - whatever is wrong, the rest is measured
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the rest is measured
+            logger.warning("%s could not be measured: %s", dependency, type(error).__name__)
             up[dependency] = False
     return Snapshot(measured, up)
 

@@ -22,7 +22,7 @@ from operations.tests.installations import (
     stored,
 )
 
-ALIASES = ["default", "trace", "operator", "owner", "backup"]
+ALIASES = ["default", "operator", "owner", "backup"]
 pytestmark = pytest.mark.django_db(transaction=True, databases=ALIASES)
 
 

@@ -37,7 +37,8 @@ from operations.dashboard.database import inspected, note_of
 from operations.inspection import Finding, Severity
 
 pytestmark = pytest.mark.django_db(
-    transaction=True, databases=["default", "operator", "trace", "metrics", "backup"]
+    transaction=True,
+    databases=["default", "operator", "metrics", "backup"],
 )
 
 MOST_QUERIES = 36

@@ -28,7 +28,7 @@ from operations.tests.installations import (
 )
 from tests.population import populate
 
-ALIASES = ["default", "trace", "operator", "owner", "backup"]
+ALIASES = ["default", "operator", "owner", "backup"]
 pytestmark = pytest.mark.django_db(transaction=True, databases=ALIASES)
 
 

@@ -91,7 +91,11 @@ def test_every_check_looks_at_the_schema_of_ours_and_none_is_refused() -> None:
 def test_the_schema_of_ours_lacks_no_index_and_has_none_twice() -> None:
     found = inspect(["missing-indexes", "duplicate-indexes"], EVERYTHING)
 
-    assert found["missing-indexes"] == []
+    # How tables were read so far says what other tests did with them.
+    lacking = [
+        one for one in map(asdict, found["missing-indexes"]) if "sequential" not in one["why"]
+    ]
+    assert lacking == []
     duplicates = {one["table"] for one in map(asdict, found["duplicate-indexes"])}
     assert {name for name in duplicates if not name.startswith(("auth_", "django_"))} == set()
 

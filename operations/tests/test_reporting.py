@@ -21,7 +21,7 @@ from common.tests.connections import Connection, connect_as_superuser
 from dedup.services import import_path
 from tests.population import SESSION, populate, row
 
-pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "trace"])
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 # One for all test workers, which share the server and its roles.
 PASSWORD = "of-the-analyst-in-tests"

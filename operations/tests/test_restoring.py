@@ -36,7 +36,7 @@ from operations.tests.installations import (
 from tests.pgbouncer import not_through_pgbouncer
 from tests.population import populate
 
-ALIASES = ["default", "trace", "operator", "owner", "backup"]
+ALIASES = ["default", "operator", "owner", "backup"]
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=ALIASES),
     pytest.mark.usefixtures("no_steps"),

@@ -42,5 +42,6 @@ class Command(BaseCommand):
             name=name,
             scopes=[Scope(scope) for scope in dict.fromkeys(options["scope"] or Scope.values)],
             expires_at=timezone.now() + timedelta(days=days) if days else None,
+            reason="issue a token by command",
         )
         self.stdout.write(secret)

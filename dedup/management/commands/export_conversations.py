@@ -10,8 +10,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import F, Min, Q
 
+from audit.choices import SecurityKind
+from audit.recording import record_for_each
 from common.locks import lift_time_limit, lock
-from common.tenancy import acting_as
+from common.tenancy import acting_as, as_operator
 from dedup.choices import Source
 from dedup.doors import add_owner_argument, owner_of
 from dedup.models import Conversation
@@ -76,7 +78,16 @@ class Command(BaseCommand):
                 f"{len(chosen)} conversations are chosen, and standard output takes one document:"
                 " name one with --conversation, or add --merge."
             )
-        write = Writing(owner.pk, form, options["branch"], revealed=options["reveal_secrets"])
+        revealed: bool = options["reveal_secrets"]
+        with as_operator("export by command"):
+            record_for_each(
+                SecurityKind.SECRETS_REVEALED if revealed else SecurityKind.DATA_EXPORTED,
+                [owner.pk],
+                subject="dedup_conversation",
+                details={"action": "export", "form": form, "conversations": len(chosen)},
+                required=True,
+            )
+        write = Writing(owner.pk, form, options["branch"], revealed=revealed)
         try:
             if output == STANDARD_OUTPUT:
                 self._print(write, chosen, merge=options["merge"])
