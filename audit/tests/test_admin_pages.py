@@ -505,6 +505,8 @@ def happen(times: int) -> None:
 
 
 def queries_of(browser: Client, label: str) -> list[str]:
+    # What the role may do is asked once in a process.
+    page(browser, label)
     with CaptureQueriesContext(connections["operator"]) as captured:
         page(browser, label)
     return [query["sql"] for query in captured.captured_queries]
