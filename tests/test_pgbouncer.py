@@ -73,7 +73,7 @@ def test_this_run_goes_through_pgbouncer_in_transaction_mode() -> None:
         for alias, entry in connections.settings.items()
         if alias != "backup"
     } == dict.fromkeys(
-        ["default", "trace", "operator", "owner", "metrics"],
+        ["default", "trace", "operator", "operator_trace", "owner", "metrics"],
         (os.environ[FOLDER_VARIABLE], PORT),
     )
 
