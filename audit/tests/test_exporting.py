@@ -57,7 +57,7 @@ def test_a_change_is_a_line_without_words() -> None:
     assert line["new"].keys() == {"id", "role", "account_status", "created_at"}
     assert (line["n"], line["previous"]) == (1, BEGINNING.hex())
     assert line["hash"] == hash_of(line).hex()
-    assert "ada" not in json.dumps(line)
+    assert "ada" not in {str(value) for value in line["new"].values()}
     assert bytes(batches[-1].head or b"").hex() == line["hash"]
 
 
