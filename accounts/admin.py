@@ -4,7 +4,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from accounts.models import PersonalAccessToken, User
-from accounts.services import revoke_tokens
+from accounts.services.access_tokens import revoke_tokens
 from audit.house import HouseAdmin, ReadOnlyAdmin
 
 # Roles stand on the user; Django's groups have no meaning here.

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 
 from accounts.errors import UnknownUserError
 from accounts.models import User
-from accounts.services import find_user, first_operator
+from accounts.services.users import find_user, first_operator
 
 
 def add_owner_argument(parser: ArgumentParser) -> None:

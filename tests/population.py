@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from accounts.models import User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_user
 from audit.choices import SecurityKind
 from audit.recording import record_for_each

@@ -5,7 +5,7 @@ from django.db import ProgrammingError, connections
 from django.test import Client
 
 from accounts.models import RecordedAnswer, User
-from accounts.services import find_user, first_operator
+from accounts.services.users import find_user, first_operator
 from accounts.tests.factories import PASSWORD, make_operator, make_user
 from common.tenancy import as_operator, current_alias
 from tests.things import keep_key, keys_seen

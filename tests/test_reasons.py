@@ -22,7 +22,7 @@ from psycopg import sql
 
 from accounts.choices import Role
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import PASSWORD, make_operator, make_user, operator_browser
 from audit import recording
 from audit.middleware import FREE_PAGES

@@ -27,7 +27,7 @@ from rest_framework.test import APIClient
 
 from accounts.choices import Scope
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token, revoke_tokens
+from accounts.services.access_tokens import issue_token, revoke_tokens
 from audit.choices import SecurityKind
 from audit.tests.streams import export_everything
 from common.queue import ACTOR_HEADER, REQUEST_HEADER

@@ -2,17 +2,12 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 from django.db.models.functions import Lower, Now
 
-from accounts.choices import OPERATOR_ROLES, AccountStatus, Role, Scope
-from accounts.querysets import (
-    PersonalAccessTokenQuerySet,
-    RecordedAnswerQuerySet,
-    UserManager,
-)
+from accounts.choices import OPERATOR_ROLES, AccountStatus, Role
+from accounts.querysets import UserManager
 from common.fields import Uuid7Field
 
 
@@ -79,59 +74,3 @@ class User(AbstractBaseUser):
 
     def has_module_perms(self, app_label: str) -> bool:
         return self.is_active and self.is_staff
-
-
-class PersonalAccessToken(models.Model):
-    """A credential for the API; only the digest of its secret is kept."""
-
-    id = Uuid7Field()
-    user = models.ForeignKey(
-        User, on_delete=models.CASCADE, related_name="tokens", db_comment="Whom it stands for"
-    )
-    name = models.CharField(max_length=100, db_comment="What its owner calls it")
-    digest = models.BinaryField(max_length=32, unique=True, db_comment="SHA-256 of the whole token")
-    hint = models.CharField(max_length=12, db_comment="The token's first characters")
-    scopes = ArrayField(
-        models.CharField(max_length=40, choices=Scope), db_comment="What it may be used for"
-    )
-    created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Issued")
-    expires_at = models.DateTimeField(null=True, blank=True, db_comment="Not valid from then on")
-    last_used_at = models.DateTimeField(null=True, editable=False, db_comment="To the minute")
-    revoked_at = models.DateTimeField(null=True, editable=False, db_comment="Ended by a person")
-
-    objects = PersonalAccessTokenQuerySet.as_manager()
-
-    class Meta:
-        db_table_comment = "Hashed credentials for the API"
-        constraints = [
-            CheckConstraint(
-                condition=Q(scopes__contained_by=Scope.values), name="token_scopes_known"
-            ),
-            CheckConstraint(condition=Q(scopes__len__gt=0), name="token_scopes_not_empty"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.hint}…)"
-
-
-class RecordedAnswer(models.Model):
-    """What was answered to a write with an Idempotency-Key, to answer its repetition alike."""
-
-    id = Uuid7Field()
-    user = models.ForeignKey(User, on_delete=models.CASCADE, db_index=False, db_comment="Who asked")
-    key = models.CharField(max_length=255, db_comment="The Idempotency-Key that came with it")
-    fingerprint = models.CharField(max_length=64, db_comment="SHA-256 of what was asked")
-    status = models.PositiveSmallIntegerField(db_comment="HTTP status of the answer")
-    body = models.JSONField(null=True, db_comment="The answer")
-    location = models.CharField(max_length=300, blank=True, db_comment="Where the result is")
-    created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Answered")
-
-    objects = RecordedAnswerQuerySet.as_manager()
-
-    class Meta:
-        db_table_comment = "Answers to writes with an Idempotency-Key"
-        constraints = [UniqueConstraint(fields=["user", "key"], name="recorded_answer_once")]
-        indexes = [Index(fields=["created_at"], name="recorded_answer_created")]
-
-    def __str__(self) -> str:
-        return self.key

@@ -6,7 +6,8 @@ from rest_framework.test import APIClient
 
 from accounts.choices import Role, Scope
 from accounts.models import User
-from accounts.services import create_operator, issue_token
+from accounts.services.access_tokens import issue_token
+from accounts.services.users import create_operator
 
 _numbers = count(1)
 

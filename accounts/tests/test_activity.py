@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.choices import Scope
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token, revoke_tokens
+from accounts.services.access_tokens import issue_token, revoke_tokens
 from accounts.tests.factories import PASSWORD, client_of, make_operator, make_user, operator_browser
 from audit.choices import SecurityKind
 from audit.models import Activity

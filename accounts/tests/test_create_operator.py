@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from accounts.choices import Role
 from accounts.errors import UsernameTakenError, WeakPasswordError
 from accounts.models import User
-from accounts.services import create_operator, find_user
+from accounts.services.users import create_operator, find_user
 from accounts.tests.factories import PASSWORD, make_operator, make_user
 from common.errors import InvalidInputError, NotFoundError
 from common.tests.races import at_once

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from accounts import events
 from accounts.choices import Role, Scope
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token, revoke_tokens
+from accounts.services.access_tokens import issue_token, revoke_tokens
 from accounts.tests.factories import PASSWORD, client_of, make_operator, make_user
 from audit.choices import SecurityKind
 from audit.recording import record

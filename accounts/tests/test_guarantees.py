@@ -6,7 +6,7 @@ import pytest
 from psycopg import errors
 
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_operator, make_user
 from common.ids import uuid7
 from common.tests.connections import Connection, connect_as, connect_as_superuser, raw_app

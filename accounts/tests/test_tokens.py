@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from accounts.choices import Scope
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token, revoke_tokens
+from accounts.services.access_tokens import issue_token, revoke_tokens
 from accounts.tests.factories import make_user
 from accounts.tokens import bearer_of, bearer_of_header
 from common.tenancy import acting_as, as_operator

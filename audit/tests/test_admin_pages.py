@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_user, operator_browser
 from audit.choices import SecurityKind
 from audit.exporting import export_events

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.choices import Role
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import PASSWORD, make_operator, make_user, operator_browser
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser

@@ -12,7 +12,7 @@ from django.db import connections
 from django.test import AsyncClient
 
 from accounts.models import User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_user
 from common.tenancy import acting_as
 from dedup.api import events

@@ -13,7 +13,7 @@ from psycopg import errors
 
 from accounts.choices import AccountStatus, Scope
 from accounts.models import PersonalAccessToken, User
-from accounts.services import issue_token
+from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_operator, make_user
 from common.bootstrap import bootstrap_database, database_name
 from common.tenancy import as_operator

@@ -1,16 +1,9 @@
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
 from audit.models import Activity
 from audit.naming import name_of_change, name_of_security
 from audit.selectors import CHANGE, By, done_by
-
-
-class AccountOutput(serializers.ModelSerializer[User]):
-    class Meta:
-        model = User
-        fields = ["id", "username", "role", "account_status", "created_at"]
 
 
 class ActivityOutput(serializers.ModelSerializer[Activity]):

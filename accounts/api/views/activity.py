@@ -1,24 +1,10 @@
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.api.filters import ActivityFilter
-from accounts.api.serializers import AccountOutput, ActivityOutput
+from accounts.api.serializers.activity import ActivityOutput
 from accounts.choices import Scope
 from audit.models import Activity
 from common.api.views import ReadMixin, TenantViewSet
-
-
-class AccountViewSet(TenantViewSet):
-    """The account that the token belongs to."""
-
-    read_scope = Scope.ACCOUNT_READ
-    serializer_class = AccountOutput
-
-    @extend_schema(operation_id="account_retrieve")
-    def retrieve(self, request: Request) -> Response:
-        return Response(self.get_serializer(request.user).data)
 
 
 class ActivityViewSet(ReadMixin, TenantViewSet):

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.choices import OPERATOR_ROLES, Role
-from accounts.services import create_operator
+from accounts.services.users import create_operator
 from common.errors import DomainError
 
 

@@ -6,7 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from accounts.choices import Scope
-from accounts.services import find_user, issue_token
+from accounts.services.access_tokens import issue_token
+from accounts.services.users import find_user
 from common.errors import DomainError
 
 LONGEST_NAME = 100

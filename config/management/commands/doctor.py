@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from accounts.services import first_operator
+from accounts.services.users import first_operator
 from common.health import CHECKS, readiness
 
 MEBIBYTE = 1 << 20

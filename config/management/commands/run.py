@@ -16,7 +16,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.choices import Scope
 from accounts.models import User
-from accounts.services import create_operator, first_operator, issue_token
+from accounts.services.access_tokens import issue_token
+from accounts.services.users import create_operator, first_operator
 from accounts.tokens import bearer_of
 from common.health import CHECKS
 from embedded.supervisor import Program, supervise
