@@ -18,6 +18,7 @@ class Scope(TextChoices):
     """What a personal access token may be used for."""
 
     ACCOUNT_READ = "account:read", "Read the account"
+    ACCOUNT_WRITE = "account:write", "Change the account"
     ARCHIVES_READ = "archives:read", "Read and search archives"
     ARCHIVES_WRITE = "archives:write", "Import archives"
 

@@ -1,4 +1,4 @@
-from common.errors import ConflictError, InvalidInputError, NotFoundError
+from common.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 
 
 class UsernameTakenError(ConflictError):
@@ -14,3 +14,15 @@ class WeakPasswordError(InvalidInputError):
 class UnknownUserError(NotFoundError):
     code = "unknown_user"
     title = "There is no such user"
+
+
+class LoginRequiredError(RefusedError):
+    """A personal access token asks for what only a person who is logged in may do."""
+
+    code = "login_required"
+    title = "This needs a login"
+
+
+class ReauthenticationRequiredError(RefusedError):
+    code = "reauthentication_required"
+    title = "This needs a fresh proof of who you are"

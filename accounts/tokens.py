@@ -6,7 +6,7 @@ A random secret of 256 bits needs no slow hash: it cannot be guessed from its di
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q
@@ -22,11 +22,16 @@ USED_PRECISION = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who a token stands for and what it may be used for."""
+    """Who a credential stands for and what it may be used for.
+
+    `token_id` is the personal access token, or the session of a login; only the latter knows
+    when the person last proved who they are.
+    """
 
     user: User
     token_id: UUID
     scopes: frozenset[str]
+    proved_at: datetime | None = None
 
 
 def new_secret() -> str:

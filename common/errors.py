@@ -36,6 +36,14 @@ class InvalidInputError(DomainError):
     status = 400
 
 
+class RefusedError(DomainError):
+    """They are known, and may not do this."""
+
+    code = "refused"
+    title = "This is refused"
+    status = 403
+
+
 class NotFoundError(DomainError):
     code = "not_found"
     title = "There is no such thing here"
@@ -57,6 +65,18 @@ class IdempotencyKeyReusedError(DomainError):
     code = "idempotency_key_reused"
     title = "This Idempotency-Key was used for another request"
     status = 422
+
+
+class TooManyError(DomainError):
+    """`retry_after` is the time in seconds after which it may be tried again."""
+
+    code = "throttled"
+    title = "There were too many requests"
+    status = 429
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class TooLargeError(DomainError):

@@ -357,6 +357,8 @@ SESSION_COOKIE_SECURE = HTTPS
 OPERATOR_REASON_MINUTES = read_integer("OPERATOR_REASON_MINUTES", 30, minimum=1)
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
+# How long a proof of who somebody is opens what a stolen session must not reach.
+FRESH_LOGIN_SECONDS = read_integer("FRESH_LOGIN_SECONDS", 300, minimum=1)
 
 # --- API --------------------------------------------------------------------------------------
 

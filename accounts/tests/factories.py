@@ -1,13 +1,17 @@
+from datetime import datetime
 from itertools import count
 
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.choices import Role, Scope
 from accounts.models import User
 from accounts.services.access_tokens import issue_token
 from accounts.services.users import create_operator
+from accounts.tokens import Bearer
+from common.ids import uuid7
 
 _numbers = count(1)
 
@@ -50,4 +54,12 @@ def operator_browser(
     assert answer.status_code == 302
     if reason:
         assert client.post(reverse("admin:reason"), {"reason": reason}).status_code == 302
+    return client
+
+
+def logged_in_client_of(user: User, *, proved_at: datetime | None = None) -> APIClient:
+    """A client of the API in which the user has logged in, just now unless told otherwise."""
+    client = APIClient()
+    bearer = Bearer(user, uuid7(), frozenset(Scope), proved_at or timezone.now())
+    client.force_authenticate(user=user, token=bearer)  # type: ignore[arg-type]  # whatever request.auth is
     return client

@@ -17,7 +17,14 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from common import context
-from common.errors import DomainError, FieldError, NotFoundError, TooLargeError, TooSlowError
+from common.errors import (
+    DomainError,
+    FieldError,
+    NotFoundError,
+    TooLargeError,
+    TooManyError,
+    TooSlowError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +67,8 @@ def handle_exception(error: Exception, view_context: dict[str, Any]) -> Response
         body = problem(
             error.status, error.code, error.detail, title=error.title, errors=error.errors
         )
-        return Response(body, error.status, content_type=CONTENT_TYPE)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyError) else {}
+        return Response(body, error.status, headers=headers, content_type=CONTENT_TYPE)
     if isinstance(error, exceptions.APIException):
         return _from_framework(error)
     return None
