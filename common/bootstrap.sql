@@ -30,6 +30,10 @@ ALTER ROLE definer NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOLOGIN;
 -- A request that the database works on for longer than this is answered with an error.
 ALTER ROLE app SET statement_timeout = '30s';
 ALTER ROLE operator SET statement_timeout = '60s';
+-- Where the limit is lifted, the statement of a process that was killed would go on to its end,
+-- with all its locks.
+ALTER ROLE app SET client_connection_check_interval = '2s';
+ALTER ROLE operator SET client_connection_check_interval = '2s';
 ALTER ROLE backup SET default_transaction_read_only = on;
 
 -- A tool for analytics must neither keep the server busy nor hold back its clean-up. It could

@@ -6,10 +6,13 @@ the neighbours (`dedup.matching`, which gives ids before the merge). Watermark a
 statistics.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+from django.db import DatabaseError, transaction
 
 from dedup.aliases import Candidate, resolve_aliases
 from dedup.choices import Source
@@ -18,8 +21,17 @@ from dedup.matching import Found
 from dedup.placing import join_segments, new_segment, place_messages
 from dedup.statements import rows, run
 
+logger = logging.getLogger(__name__)
+
 # Rows of one file with equal time, response id and content that may be copies of one another.
 MOST_ALIKE = 20
+
+# While the planner expects no more messages of a person, to go through all of them looks cheaper
+# than an id; where there are this many, it is not.
+HARDLY_ANY = 20
+QUITE_SOME = 500
+# ANALYZE looks at 30,000 rows: whoever has a smaller part of them may not be seen.
+SEEN_PART = 3000
 
 
 @dataclass(frozen=True)
@@ -257,6 +269,19 @@ COUNT_COLLISIONS = """
     GROUP BY conversation_id
 """
 
+EXPECTED = "EXPLAIN (FORMAT JSON) SELECT FROM dedup_message WHERE user_id = %(user_id)s"
+
+# No more than matter are counted.
+HAS_MANY = """
+    WITH many AS (
+        SELECT GREATEST(%(least)s, reltuples::bigint / %(part)s) AS number
+        FROM pg_class WHERE oid = 'dedup_message'::regclass
+    )
+    SELECT count(*) = (SELECT number FROM many)
+    FROM (SELECT FROM dedup_message WHERE user_id = %(user_id)s
+          LIMIT (SELECT number FROM many)) message
+"""
+
 
 def merge_staged(target: Target, conversations: Sequence[Found]) -> dict[UUID, MergeCounts]:
     """Afterwards everything of the staged file is kept, each message once and in order.
@@ -272,6 +297,7 @@ def merge_staged(target: Target, conversations: Sequence[Found]) -> dict[UUID, M
         "hash_version": HASH_VERSION,
         "most_alike": MOST_ALIKE,
     }
+    _ensure_planner_knows(target.user_id)
     run(LIST_CONVERSATIONS, _conversation_values(target.user_id, conversations))
     run(RESOLVE, values)
     aliases = _find_aliases(target, conversations, values)
@@ -286,6 +312,28 @@ def merge_staged(target: Target, conversations: Sequence[Found]) -> dict[UUID, M
     run(INSERT_OBSERVATIONS, values)
     place_messages(target.user_id, target.beginnings)
     return _count(values)
+
+
+def _ensure_planner_knows(user_id: UUID) -> None:
+    """Afterwards no statement is planned as if a person with many messages had none.
+
+    Whoever the statistics do not know counts as one row, and joins are then made row by row
+    through everything that the person has. The lock of the archive is passed on as an import is
+    committed: what that import tells the planner comes later than the next merge begins.
+    """
+    values = {"user_id": user_id, "least": QUITE_SOME, "part": SEEN_PART}
+    (((expected,),),) = rows(EXPECTED, values)
+    if expected["Plan"]["Plan Rows"] > HARDLY_ANY or rows(HAS_MANY, values) != [(True,)]:
+        return
+    try:
+        with transaction.atomic():
+            # Another import may have the tables until its end.
+            run("SET LOCAL lock_timeout = '10s'")
+            run("SELECT dedup_refresh_planner_statistics()")
+            run("SET LOCAL lock_timeout TO DEFAULT")
+    except DatabaseError as error:
+        # Slower, perhaps; a command has nobody to tell.
+        logger.info("merging with old statistics: %s", error)
 
 
 def _conversation_values(user_id: UUID, conversations: Sequence[Found]) -> dict[str, Any]:

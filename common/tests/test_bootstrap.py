@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -8,11 +11,22 @@ from django.core.management import CommandError, call_command
 from pytest_django import DjangoDbBlocker, Settings
 
 from common.bootstrap import bootstrap_database, drop_database, role_passwords
-from common.tests.connections import connect_as, connect_as_superuser
+from common.tests.connections import Connection, connect_as, connect_as_superuser
 from common.tests.races import at_once
 
 NAMES = [f"bootstrap_{os.getpid()}_{number}" for number in range(6)]
 URL = settings.DATABASE_SUPERUSER_URL
+
+# Longer than anybody waits here, and without the limit that would end it as well.
+SLEEP = "SELECT pg_sleep(300)"
+SLEEPING = f"""
+import sys, psycopg
+connection = psycopg.connect(sys.argv[1], autocommit=True, prepare_threshold=None)
+with connection.transaction():
+    connection.execute("SET LOCAL statement_timeout = 0")
+    connection.execute("{SLEEP}")
+"""
+PATIENCE_SECONDS = 20
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +110,36 @@ def test_the_roles_have_the_standing_they_need_and_no_more() -> None:
 def test_statements_of_the_roles_end_in_time(alias: str, limit: str) -> None:
     with connect_as(alias) as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == (limit,)
+
+
+def wait_for_sleepers(superuser: Connection, number: int) -> None:
+    """Until so many statements sleep in this worker's database."""
+    query = """
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND query = %s AND state = 'active'
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while superuser.execute(query, [SLEEP]).rowcount != number:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.django_db(databases=["default", "operator"])
+@pytest.mark.parametrize("alias", ["default", "operator"])
+def test_the_statement_of_a_killed_process_ends_soon(alias: str) -> None:
+    with connect_as(alias) as connection:
+        login, password = connection.info.dsn, connection.info.password
+    environment = {**os.environ, "PGPASSWORD": password}
+
+    with connect_as_superuser() as superuser:
+        process = subprocess.Popen([sys.executable, "-c", SLEEPING, login], env=environment)
+        try:
+            wait_for_sleepers(superuser, 1)
+        finally:
+            process.kill()
+            process.wait()
+
+        wait_for_sleepers(superuser, 0)
 
 
 def test_a_password_with_quotes_is_set_as_it_is() -> None:

@@ -15,12 +15,14 @@ from typing import Any
 import psutil
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from accounts.models import User
 from accounts.tests.factories import make_user
 from common.tenancy import acting_as
 from dedup.choices import Source
 from dedup.models import Conversation, Import, Message
+from dedup.services import import_path, preview
 from dedup.tests import exports_json, exports_text
 from dedup.tests.factories import (
     OTHER_SESSION,
@@ -38,6 +40,8 @@ from dedup.tests.processes import MANAGE, PATIENCE_SECONDS, kill, manage, start
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 BIG = 10_000
+# More than are left to the database to analyse.
+MANY = 2_100
 PADDING = "flour and sugar " * 60
 
 
@@ -85,6 +89,12 @@ def big_file(folder: Path, name: str) -> Path:
     return transcript(folder, [row | {"sessionId": name} for row in rows], name)
 
 
+def let_planner_know_another_person_only(folder: Path) -> None:
+    """It then expects one row of anybody else, and plans to go through them again and again."""
+    make_tables_new()
+    import_path(user_id=make_user().pk, path=transcript(folder / "another", dialogue(MANY)))
+
+
 def run_json(owner: User, *arguments: object) -> tuple[int, dict[str, Any]]:
     named = ["--owner", owner.username, "--json"]
     done = manage("import_conversations", *map(str, arguments), *named)
@@ -124,6 +134,14 @@ def group_is_empty(process: "subprocess.Popen[str]") -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def expected_messages(owner: User) -> int:
+    """How many of the person the planner expects."""
+    with acting_as(owner.pk), connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (FORMAT JSON) SELECT FROM dedup_message")
+        ((plan,),) = cursor.fetchone()
+        return int(plan["Plan"]["Plan Rows"])
 
 
 def messages_of(owner: User) -> int:
@@ -184,8 +202,10 @@ def test_versions_of_one_conversation_read_side_by_side_are_counted_once(
     assert (report["totals"]["new_messages"], messages_of(owner)) == (11, 11)
 
 
-def test_a_killed_worker_loses_its_file_and_no_other(owner: User, tmp_path: Path) -> None:
-    make_tables_new()
+def test_a_killed_worker_loses_its_file_and_no_other(
+    owner: User, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    let_planner_know_another_person_only(tmp_path_factory.mktemp("other"))
     big = [big_file(tmp_path, name) for name in ("1-big", "2-big")]
     small = [transcript(tmp_path / f"x{n}", [prompt(f"s{n}", f"Small {n}")]) for n in range(3)]
     named = ["--owner", owner.username, "--workers", "2", "--json"]
@@ -210,6 +230,39 @@ def test_a_killed_worker_loses_its_file_and_no_other(owner: User, tmp_path: Path
     _, rest = run_json(owner, lost["path"])
     assert rest["totals"]["new_messages"] == BIG
     assert messages_of(owner) == 2 * BIG + 3
+
+
+def test_what_an_import_has_kept_the_next_one_is_planned_for(owner: User, tmp_path: Path) -> None:
+    """In one transaction, where nothing but the merge itself can tell the planner."""
+    let_planner_know_another_person_only(tmp_path)
+    first = transcript(tmp_path / "1", dialogue(MANY + 1, "a"), OTHER_SESSION)
+    second = transcript(tmp_path / "2", dialogue(3, "b"))
+
+    with preview(user_id=owner.pk) as read:
+        read(user_id=owner.pk, path=first)
+        unknown = expected_messages(owner)
+        read(user_id=owner.pk, path=second)
+        known = expected_messages(owner)
+
+    assert unknown < MANY < known
+    assert expected_messages(owner) < MANY
+
+
+def test_the_parts_of_a_zip_are_planned_for_what_the_parts_before_brought(
+    owner: User, tmp_path: Path
+) -> None:
+    let_planner_know_another_person_only(tmp_path)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name, turns in (("a", MANY + 1), ("b", 3)):
+            path = transcript(tmp_path / name, dialogue(turns, name), f"{name}{SESSION}")
+            archive.write(path, path.name)
+
+    with preview(user_id=owner.pk) as read:
+        result = read(user_id=owner.pk, path=tmp_path / "all.zip")
+        known = expected_messages(owner)
+
+    assert result.counts.new_messages == MANY + 1
+    assert known > MANY
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
