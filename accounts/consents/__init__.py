@@ -1,0 +1,1 @@
+"""The texts that people agree to: which version is current, and what it says."""

@@ -1,0 +1,1 @@
+"""What one asks of accounts, a module for each subject."""

@@ -1,0 +1,56 @@
+from uuid import UUID
+
+from django.utils import timezone
+
+from accounts.choices import SubscriptionStatus, Tier
+from accounts.models import Subscription, User
+from common.tenancy import acting_as
+
+
+def current_subscription(user_id: UUID) -> Subscription | None:
+    """The one active subscription of the person; None until the sweep has given them one."""
+    found: Subscription | None = (
+        Subscription.objects.visible_to(user_id).active().without_seals().first()
+    )
+    return found
+
+
+def is_premium(user: User) -> bool:
+    """Whether premium is in force.
+
+    Asks nothing if whoever loaded the person put `current_subscription` on it.
+    """
+    return opens_premium(_subscription_of(user))
+
+
+def opens_premium(subscription: Subscription | None) -> bool:
+    return (
+        subscription is not None
+        and subscription.tier == Tier.PREMIUM
+        and subscription.status == SubscriptionStatus.ACTIVE
+        and subscription.ends_at > timezone.now()
+    )
+
+
+def renewing_subscription(user_id: UUID) -> Subscription | None:
+    """A purchase that the store will charge for again: it has to be cancelled before an erasure."""
+    found: Subscription | None = (
+        Subscription.objects.visible_to(user_id)
+        .filter(
+            tier=Tier.PREMIUM,
+            renews=True,
+            status__in=[SubscriptionStatus.ACTIVE, SubscriptionStatus.PENDING],
+            ends_at__gt=timezone.now(),
+        )
+        .without_seals()
+        .first()
+    )
+    return found
+
+
+def _subscription_of(user: User) -> Subscription | None:
+    if "current_subscription" in user.__dict__:
+        loaded: Subscription | None = user.__dict__["current_subscription"]
+        return loaded
+    with acting_as(user.pk):
+        return current_subscription(user.pk)
