@@ -1,14 +1,20 @@
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.choices import Scope
+from accounts.errors import TooManyTokensError
 from accounts.models import PersonalAccessToken, User
 from accounts.tokens import HINT_LENGTH, digest_of, new_secret
+from common.errors import FieldError, InvalidInputError
+from common.locks import lock
 from common.tenancy import acting_as, as_operator, current_alias
+
+MOST_TOKENS = 50
 
 
 def issue_token(
@@ -36,6 +42,27 @@ def issue_token(
     return secret
 
 
+def create_token(
+    *, user: User, name: str, scopes: Sequence[Scope], expires_at: datetime | None
+) -> tuple[PersonalAccessToken, str]:
+    """Afterwards the person has one more token of their own making; its secret is told this once.
+
+    Raises InvalidInputError for a time that the house does not allow, and TooManyTokensError.
+    """
+    _check_expiry(expires_at)
+    with acting_as(user.pk):
+        # Whoever counts must not be counted past.
+        lock(f"access-tokens:{user.pk}")
+        usable = PersonalAccessToken.objects.visible_to(user.pk).usable(timezone.now())
+        if usable.count() >= MOST_TOKENS:
+            raise TooManyTokensError(
+                f"Revoke some first: a person has at most {MOST_TOKENS} tokens that open something."
+            )
+        secret = issue_token(user=user, name=name, scopes=scopes, expires_at=expires_at)
+        token = PersonalAccessToken.objects.visible_to(user.pk).get(digest=digest_of(secret))
+    return token, secret
+
+
 def revoke_tokens(*, token_ids: Sequence[UUID]) -> int:
     """Afterwards the tokens open nothing; returns how many did until then.
 
@@ -45,3 +72,38 @@ def revoke_tokens(*, token_ids: Sequence[UUID]) -> int:
         return PersonalAccessToken.objects.filter(pk__in=token_ids, revoked_at=None).update(
             revoked_at=timezone.now()
         )
+
+
+def revoke_token(*, user_id: UUID, token_id: UUID) -> PersonalAccessToken:
+    """Afterwards the person's token opens nothing; when it ended first stays as it is.
+
+    Raises PersonalAccessToken.DoesNotExist if the person has no such token.
+    """
+    with acting_as(user_id):
+        mine = PersonalAccessToken.objects.visible_to(user_id)
+        revoke_tokens(token_ids=[mine.get(pk=token_id).pk])
+        return mine.get(pk=token_id)
+
+
+def revoke_every_token(*, user_id: UUID) -> int:
+    """Afterwards no token of the person opens anything; returns how many were not revoked."""
+    with acting_as(user_id):
+        mine = PersonalAccessToken.objects.visible_to(user_id).not_revoked()
+        return revoke_tokens(token_ids=list(mine.values_list("pk", flat=True)))
+
+
+def _check_expiry(expires_at: datetime | None) -> None:
+    """Raises InvalidInputError unless it lies ahead, within TOKEN_LONGEST_DAYS."""
+    days = settings.TOKEN_LONGEST_DAYS
+    now = timezone.now()
+    if expires_at is None:
+        if days:
+            raise _wrong_expiry("required", f"Say when it ends, within {days} days.")
+    elif expires_at <= now:
+        raise _wrong_expiry("past", "It must end in the future.")
+    elif days and expires_at > now + timedelta(days=days):
+        raise _wrong_expiry("too_late", f"It must end within {days} days.")
+
+
+def _wrong_expiry(code: str, sentence: str) -> InvalidInputError:
+    return InvalidInputError(sentence, errors=[FieldError("expires_at", code, sentence)])
