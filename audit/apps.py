@@ -7,6 +7,11 @@ class AuditConfig(AppConfig):
     verbose_name = "Audit"
     default = True
 
+    def ready(self) -> None:
+        from audit import privacy  # noqa: PLC0415 - needs the models
+
+        privacy.register_privacy()
+
 
 class HouseSiteConfig(admin_apps.AdminConfig):
     """Django's admin, with our site."""

@@ -6,6 +6,7 @@ class DedupConfig(AppConfig):
     verbose_name = "Conversation archives"
 
     def ready(self) -> None:
-        from dedup import events  # noqa: PLC0415 - needs the apps
+        from dedup import events, privacy  # noqa: PLC0415 - needs the apps
 
         events.name_events()
+        privacy.register_privacy()

@@ -60,12 +60,15 @@ def run_import(import_id: UUID, user_id: UUID) -> None:
 def _claim(import_id: UUID, user_id: UUID) -> bool:
     """Count one more attempt, in a transaction of its own, so that it survives the worker.
 
-    False if somebody else is at it, if it is finished or gone, or if it was begun too often.
+    False if somebody else is at it, if it is finished or gone, if it was begun too often, or if
+    its owner restricted the processing of their things: then it waits.
     """
     with acting_as(user_id):
         if not (join_archive(user_id) and try_lock(f"import:{import_id}")):
             return False
-        row = Import.objects.unfinished().filter(pk=import_id).first()
+        row = Import.objects.unfinished().select_related("user").filter(pk=import_id).first()
+        if row and row.user.processing_restricted_at is not None:
+            return False
         if row and row.attempts >= MOST_ATTEMPTS:
             detail = f"It was begun {row.attempts} times and never came to an end."
             Import.objects.filter(pk=import_id).fail("gave_up", detail)

@@ -59,9 +59,12 @@ class ImportQuerySet(OwnedQuerySet["Import"]):
         )
 
     def stalled(self, *, queued_for: timedelta, running_for: timedelta) -> Self:
-        """Unfinished, and without a sign of life for longer than is usual."""
+        """Unfinished, and without a sign of life for longer than is usual.
+
+        Of people who restricted the processing of their things nothing is read.
+        """
         now = timezone.now()
-        return self.filter(
+        return self.filter(user__processing_restricted_at=None).filter(
             Q(status=ImportStatus.QUEUED, touched_at__lt=now - queued_for)
             | Q(status=ImportStatus.RUNNING, touched_at__lt=now - running_for)
         )

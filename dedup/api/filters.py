@@ -3,6 +3,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, QuerySet
 from django_filters import rest_framework as filters
 
+from common.api.filters import MomentFilter
 from dedup.api.serializers import ACTIVE
 from dedup.branches import branches_in
 from dedup.models import Conversation, Import, Placement, Revision
@@ -17,8 +18,8 @@ class ImportFilter(filters.FilterSet):  # type: ignore[misc]  # has no types
 
 class ConversationFilter(filters.FilterSet):  # type: ignore[misc]  # has no types
     q = filters.CharFilter("title", "icontains", help_text="Words that the title contains")
-    updated_from = filters.IsoDateTimeFilter("updated_at", "gte")
-    updated_before = filters.IsoDateTimeFilter("updated_at", "lt")
+    updated_from = MomentFilter("updated_at", "gte")
+    updated_before = MomentFilter("updated_at", "lt")
     has_secrets = filters.BooleanFilter(method="filter_has_secrets")
 
     class Meta:

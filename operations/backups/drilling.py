@@ -18,9 +18,12 @@ from django.core.files.storage import FileSystemStorage, Storage, default_storag
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from accounts.data_keys import DataKeys
 from audit.choices import SecurityKind
 from audit.recording import record
 from common.bootstrap import database_name, led_to
+from common.encryption.errors import EncryptionError
+from common.encryption.providers import provider_named
 from common.errors import DomainError
 from common.tenancy import as_operator
 from dedup.models import Import
@@ -43,6 +46,7 @@ class Drill:
     problems: list[str] = field(default_factory=list)
     owners: int = 0
     rows: int = 0
+    keys: int = 0
     files: int = 0
 
     @property
@@ -127,11 +131,24 @@ def _question(drill: Drill, copy: Copy) -> None:
     if copy.pending_migrations:
         drill.problems.append("The backup is of an older version: its archives were not verified.")
         return
+    with drill.step("keys"):
+        drill.keys = copy.keys
+        drill.problems += _keys_that_open_nothing()
     with drill.step("verify_archive"):
         for owner in owners:
             _call(drill, "verify_archive", owner=owner)
     with drill.step("audit_verify"):
         _call(drill, "audit_verify")
+
+
+def _keys_that_open_nothing() -> Iterator[str]:
+    """One of each kind is opened: by each key of the house, or of KMS, that wraps any."""
+    with as_operator("recovery drill: whether the keys open anything"):
+        for key, context in DataKeys().one_of_each():
+            try:
+                provider_named(key.provider).unwrap(key.key_id, key.wrapped or b"", context)
+            except EncryptionError as error:
+                yield f"A data key that {key.key_id} wraps cannot be opened: {error}"
 
 
 def _call(drill: Drill, command: str, **options: str) -> None:

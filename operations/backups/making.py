@@ -15,6 +15,7 @@ from psycopg import sql
 from audit.choices import SecurityKind
 from audit.recording import record
 from common.storage import make_path_durable
+from operations.backups.keys import dump_keys, options_of_dump, prune_keys, remove_drafts_of_keys
 from operations.backups.logins import Connection, Login, backup_login, connected
 from operations.backups.manifest import Manifest, piece_of, product_version
 from operations.backups.places import (
@@ -23,6 +24,7 @@ from operations.backups.places import (
     pool,
     remove_drafts,
     root,
+    unread,
     write_durably,
     writing,
 )
@@ -56,11 +58,15 @@ def make_backup(*, label: str = "", keep_days: int | None = None) -> Made:
     login = backup_login()
     with writing():
         remove_drafts()
+        remove_drafts_of_keys()
         manifest, taken = _make(login, label)
         record(
             SecurityKind.BACKUP_MADE,
             details={"backup": manifest.name, "rows": manifest.rows, "files": manifest.files},
         )
+        with unread() as free:
+            if free:
+                prune_keys()
         pruned = None if keep_days is None else prune(keep_days=keep_days)
     return Made(manifest, taken, pruned)
 
@@ -85,7 +91,7 @@ def _fill(
     draft: Backup, name: str, label: str, login: Login, begun_at: datetime
 ) -> tuple[Manifest, Taken]:
     """Afterwards the draft holds everything that a backup has."""
-    database = _dump(login, draft.dump)
+    database = _dump(login, draft.dump, name)
     # After the dump: files are stored before their rows, so it names none that is not there.
     with _private(draft.file_list) as output:
         taken = take_files(Pool(pool()), output, dumped_at=begun_at)
@@ -106,20 +112,24 @@ class _Dumped:
     vector_version: str
     pg_dump_version: str
     lsn: str
+    apart: dict[str, int]
 
 
-def _dump(login: Login, path: Path) -> _Dumped:
-    """Afterwards the path holds the dump of a snapshot, whose rows were counted in it."""
+def _dump(login: Login, path: Path, name: str) -> _Dumped:
+    """Afterwards the path holds the dump of a snapshot, whose rows were counted in it; what is
+    kept apart has a dump of its own, of the same snapshot."""
     with connected(login) as connection:
         pg_dump = find_program("pg_dump", at_least=connection.info.server_version // 10_000)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         snapshot = _ask(connection, "SELECT pg_export_snapshot()")
         lsn = _ask(connection, POSITION)
         tables, rows = count_rows(connection)
+        keys = dump_keys(connection, name)
+        apart = {f"public.{table}": count for table, count in keys.rows.items()}
         dumped = _Dumped(
             name=connection.info.dbname,
-            tables=tables,
-            rows=rows,
+            tables=tables | dict.fromkeys(apart, 0),
+            rows=rows - sum(apart.values()),
             migrations=applied_migrations(connection),
             server_version=_ask(connection, "SHOW server_version"),
             vector_version=_ask(
@@ -127,11 +137,12 @@ def _dump(login: Login, path: Path) -> _Dumped:
             ),
             pg_dump_version=version_of(pg_dump),
             lsn=lsn,
+            apart=apart,
         )
         # Nothing of ours is a large object, and one of another owner could not be read.
         options = ["--format=custom", "--no-large-objects", f"--snapshot={snapshot}"]
         # Twice as fast as the usual 6 for a seventh more: the snapshot holds back the clean-up.
-        options.append("--compress=gzip:3")
+        options += ["--compress=gzip:3", *options_of_dump()]
         run(pg_dump, *options, f"--file={path}", login=login)
         connection.execute("COMMIT")
     make_path_durable(path)
@@ -171,4 +182,5 @@ def _manifest(
         vector_version=dumped.vector_version,
         product_version=product_version(),
         lsn=dumped.lsn,
+        apart=dumped.apart,
     )

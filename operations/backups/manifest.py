@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One backup; `tables` holds the rows of every table, of partitions and of their parents."""
+    """One backup; `tables` holds the rows of every table, of partitions and of their parents.
+
+    Those of the tables in `apart` are in a dump of their own, and count as none in the others.
+    """
 
     name: str
     label: str
@@ -45,6 +48,7 @@ class Manifest:
     vector_version: str
     product_version: str
     lsn: str
+    apart: dict[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -53,7 +57,7 @@ class Manifest:
 
     def as_text(self) -> str:
         said = asdict(self) | {"format": FORMAT, "created_at": self.created_at.isoformat()}
-        return json.dumps(said | {"seal": _seal(said)}, indent=2) + "\n"
+        return json.dumps(said | {"seal": seal_of(said)}, indent=2) + "\n"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -69,7 +73,7 @@ def read_manifest(path: Path) -> Manifest:
         raise DamagedBackupError(
             f"{path} is of the format {said.get('format')!r}, and this version reads {FORMAT}."
         )
-    if _seal(said) != seal:
+    if seal_of(said) != seal:
         raise DamagedBackupError(f"{path} is not as it was written.")
     return _from_json(said)
 
@@ -82,7 +86,7 @@ def _from_json(said: dict[str, Any]) -> Manifest:
     return Manifest(**said)
 
 
-def _seal(said: dict[str, Any]) -> str:
+def seal_of(said: dict[str, Any]) -> str:
     """The SHA-256 of everything else in the manifest."""
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 BACKUP_DIR/20261121-030000-412/   one whole backup: manifest, dump, list of files
 BACKUP_DIR/files/ab/<sha256>      the bytes of stored files, shared by all backups
+BACKUP_DIR/keys/…                 wrapped data keys, apart from all that they seal
 BACKUP_DIR/.draft-…               what was begun and is not whole
 BACKUP_DIR/drills.jsonl           the results of drills
 """

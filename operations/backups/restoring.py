@@ -3,18 +3,22 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from django.conf import settings
+from django.core.files.storage import default_storage
 from django.db.migrations.loader import MigrationLoader
 from psycopg import sql
 
+from accounts.erasure_ledger import FOLDER as LEDGER
 from common.bootstrap import bootstrap_database, database_name, drop_database, led_to
+from operations.backups.keys import load_keys, require_keys
 from operations.backups.logins import Connection, beside, connected, superuser_login
 from operations.backups.manifest import Manifest, listed_files
-from operations.backups.places import Backup, pool, reading, root
+from operations.backups.places import Backup, all_backups, pool, reading, root
 from operations.backups.programs import find_program, run
 from operations.backups.stored_files import Pool, PutBack, put_back
 from operations.backups.swapping import rename, swap
@@ -22,6 +26,7 @@ from operations.backups.tables import applied_migrations, count_rows, value_of
 from operations.backups.verifying import require_whole
 from operations.errors import (
     BackupBusyError,
+    DamagedBackupError,
     NewerBackupError,
     RestoreFailedError,
     RestoreRefusedError,
@@ -47,6 +52,7 @@ class Restored:
     files: PutBack | None
     pending_migrations: list[str]
     seconds: float
+    keys: int
 
 
 def restore(backup: Backup, *, beside_as: str = "") -> Restored:
@@ -71,6 +77,7 @@ def restore(backup: Backup, *, beside_as: str = "") -> Restored:
         files=files,
         pending_migrations=copy.pending_migrations,
         seconds=time.monotonic() - begun,
+        keys=copy.keys,
     )
 
 
@@ -83,6 +90,7 @@ class Copy:
     manifest: Manifest
     pending_migrations: list[str]
     server: Connection
+    keys: int
 
 
 @contextmanager
@@ -97,8 +105,8 @@ def restored_copy(backup: Backup, manifest: Manifest, target: str) -> Iterator[C
         _drop_leftovers(server, target)
         name = _free_name(server, target, "restored")
         try:
-            _fill(name, backup, manifest)
-            yield Copy(name, backup, manifest, pending, server)
+            keys = _fill(name, backup, manifest)
+            yield Copy(name, backup, manifest, pending, server, keys)
         finally:
             drop_database(settings.DATABASE_SUPERUSER_URL, name)
 
@@ -107,10 +115,26 @@ def complete_copy(copy: Copy) -> PutBack:
     """Afterwards the storage has the backup's files, and every step after a restore is done."""
     aside = root() / "replaced" / copy.name
     files = put_back(Pool(pool()), listed_files(copy.backup.file_list), aside)
+    _put_back_ledger(aside)
     with led_to(copy.name):
         for step in AFTER_RESTORE:
             step()
     return files
+
+
+def _put_back_ledger(aside: Path) -> None:
+    """Afterwards the storage knows of everybody who was erased until the newest backup.
+
+    It may be empty, on another machine, and the backup older than the erasure.
+    """
+    for newer in all_backups():
+        with suppress(DamagedBackupError, OSError):
+            ledger = (
+                file
+                for file in listed_files(newer.file_list)
+                if file.name.startswith(f"{LEDGER}/") and not default_storage.exists(file.name)
+            )
+            put_back(Pool(pool()), ledger, aside)
 
 
 def pending_migrations(manifest: Manifest) -> list[str]:
@@ -201,8 +225,11 @@ def _exists(server: Connection, name: str) -> bool:
     return value_of(server, query) is not None
 
 
-def _fill(name: str, backup: Backup, manifest: Manifest) -> None:
-    """Afterwards the database exists and is the one of the manifest."""
+def _fill(name: str, backup: Backup, manifest: Manifest) -> int:
+    """Afterwards the database exists and is the one of the manifest, with the newest keys.
+
+    Returns how many keys that are.
+    """
     bootstrap_database(settings.DATABASE_SUPERUSER_URL, name, {})
     login = superuser_login(name)
     with connected(login) as connection:
@@ -212,7 +239,9 @@ def _fill(name: str, backup: Backup, manifest: Manifest) -> None:
         pg_restore = find_program("pg_restore", at_least=major)
         run(pg_restore, "--exit-on-error", "--single-transaction", str(backup.dump), login=login)
         _compare(connection, manifest)
+        keys = load_keys(connection, require_keys()) if manifest.apart else {}
         connection.execute("ANALYZE")
+    return sum(keys.values())
 
 
 def _compare(connection: Connection, manifest: Manifest) -> None:

@@ -20,12 +20,16 @@ from typing import IO
 from django.core.files import File
 from django.core.files.storage import default_storage
 
+from accounts.exporting import FOLDER as EXPORTS
 from common import storage
-from common.storage import names_below
+from common.storage import DRAFTS, names_below
 from operations.backups.manifest import CHUNK_BYTES, ListedFile, Piece
 from operations.backups.places import DRAFT
 from operations.errors import DamagedBackupError, RestoreFailedError
 
+# Exports of persons hold in plain words what is sealed elsewhere: a backup would keep them beyond
+# the destruction of their keys. They are gone in a week, and built anew on demand.
+NOT_TAKEN = (f"{EXPORTS}/", f"{DRAFTS}/{EXPORTS}-")
 # The storage adds seven characters where a name was taken.
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAMED_BY_CONTENT = re.compile(r"artifacts/[^/]+/[0-9a-f]{2}/([0-9a-f]{64})(_\w{7})?")
@@ -88,9 +92,11 @@ class Taken:
 
 
 def take_files(pool: Pool, output: IO[bytes], *, dumped_at: datetime) -> Taken:
-    """Afterwards the pool holds every stored file, and the output lists them."""
+    """Afterwards the pool holds every stored file but exports, and the output lists them."""
     taken = Taken()
     for name in names_below(""):
+        if name.startswith(NOT_TAKEN):
+            continue
         try:
             listed = _take(name, pool, taken, dumped_at)
         except FileNotFoundError:

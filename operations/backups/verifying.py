@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.utils import timezone
 
+from operations.backups.keys import all_keys, newest_keys
 from operations.backups.manifest import Manifest, Piece, listed_files, piece_of
 from operations.backups.places import Backup, Verification, pool, reading
 from operations.backups.programs import find_program, run
@@ -47,8 +48,20 @@ def _problems(backup: Backup, manifest: Manifest) -> Iterator[str]:
     yield from dump
     if not dump:
         yield from _missing_tables(backup, manifest)
+    yield from _missing_keys(manifest)
     files = list(_compare(backup.file_list, manifest.file_list))
     yield from files or _damaged_files(backup, manifest)
+
+
+def _missing_keys(manifest: Manifest) -> Iterator[str]:
+    """A restore takes the newest dump of keys, of whichever backup."""
+    if not manifest.apart:
+        return
+    if newest_keys() is None:
+        yield "There is no whole dump of keys: nothing that is sealed could be opened."
+    for dump in all_keys():
+        if dump.name == manifest.name and (problem := dump.problem()):
+            yield problem
 
 
 def _compare(path: Path, expected: Piece) -> Iterator[str]:

@@ -56,8 +56,8 @@ def test_a_drill_restores_a_new_backup_and_verifies_every_archive(installation: 
     assert report["backup"] == latest().name
     assert report["rows"] == latest().manifest().rows > 0
     assert report["files"] == len(stored())
-    steps = ["backup", "verify", "database", "files", "verify_archive"]
-    assert list(report["steps"])[:5] == steps
+    steps = ["backup", "verify", "database", "files", "keys", "verify_archive"]
+    assert list(report["steps"])[:6] == steps
     assert ("audit_verify" in report["steps"]) == ("audit_verify" in get_commands())
     assert everything() == before
     assert left_behind() == []

@@ -54,8 +54,10 @@ def ada(installation: str, tmp_path: Path) -> User:
 def identities() -> dict[str, list[str]]:
     """Owners, grants, policies, triggers and constraints of the database."""
     queries = {
-        "tables": "SELECT relname, relowner::regrole::text, relacl::text, relrowsecurity,"
-        " relforcerowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+        # That the owner alone has all rights may be written down, or go without saying.
+        "tables": "SELECT relname, relowner::regrole::text, coalesce(relacl,"
+        " acldefault('r', relowner))::text, relrowsecurity, relforcerowsecurity"
+        " FROM pg_class WHERE relnamespace = 'public'::regnamespace",
         "functions": "SELECT proname, proowner::regrole::text, proacl::text, prosecdef"
         " FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
         "policies": "SELECT tablename, policyname, roles::text, cmd, qual, with_check"

@@ -55,7 +55,7 @@ def _lines(restored: Restored) -> list[str]:
     manifest, files = restored.manifest, restored.files
     tables, seconds = len(manifest.tables), round(restored.seconds, 1)
     lines = [f"{restored.database} is the backup {manifest.name}, after {seconds} seconds."]
-    lines.append(f"Rows: {manifest.rows} in {tables} tables.")
+    lines.append(f"Rows: {manifest.rows} in {tables} tables, and {restored.keys} data keys.")
     if files:
         lines.append(
             f"Files: {files.whole} were whole; {files.missing} were missing and"
@@ -80,6 +80,7 @@ def _as_json(restored: Restored) -> dict[str, Any]:
         "database": restored.database,
         "previous": restored.previous,
         "rows": restored.manifest.rows,
+        "keys": restored.keys,
         "files": restored.files and asdict(restored.files),
         "pending_migrations": restored.pending_migrations,
         "seconds": round(restored.seconds, 3),
