@@ -1,0 +1,1 @@
+"""Pages for people: to sign in, and to look after their account."""

@@ -1,0 +1,1 @@
+"""Pages next to allauth's, a module for each subject."""
