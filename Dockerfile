@@ -13,6 +13,8 @@ RUN python -m venv --without-pip /venv \
 COPY . .
 # Static files need settings that load, and no service: these values lead nowhere.
 RUN SECRET_KEY=build \
+    ENCRYPTION_KEYS=build:MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA= \
+    ENCRYPTION_LOOKUP_KEY=MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA== \
     DATABASE_URL=postgresql://build@localhost/build \
     REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity 0 \

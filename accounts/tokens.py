@@ -12,7 +12,10 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import PersonalAccessToken, User
+from accounts.choices import Scope
+from accounts.models import DeviceSession, PersonalAccessToken, User
+from accounts.session_tokens import session_of_access_token
+from common.tenancy import acting_as
 
 PREFIX = "cp_"
 HINT_LENGTH = 9
@@ -43,9 +46,14 @@ def digest_of(secret: str) -> bytes:
 
 
 def bearer_of(secret: str) -> Bearer | None:
-    """The bearer of a usable token, or None; its last use is noted to the minute."""
-    if not secret.startswith(PREFIX):
-        return None
+    """The bearer of a usable token of either kind, or None; its use is noted to the minute."""
+    if secret.startswith(PREFIX):
+        return _bearer_of_access_token(secret)
+    session_id = session_of_access_token(secret)
+    return None if session_id is None else _bearer_of_session(session_id)
+
+
+def _bearer_of_access_token(secret: str) -> Bearer | None:
     now = timezone.now()
     token = (
         PersonalAccessToken.objects.usable(now)
@@ -61,6 +69,18 @@ def bearer_of(secret: str) -> Bearer | None:
     return Bearer(token.user, token.pk, frozenset(token.scopes))
 
 
+def _bearer_of_session(session_id: UUID) -> Bearer | None:
+    now = timezone.now()
+    session = DeviceSession.objects.usable(now).select_related("user").filter(pk=session_id).first()
+    if session is None:
+        return None
+    if now - session.last_seen_at > USED_PRECISION:
+        with acting_as(session.user_id, switch=True):
+            stale = DeviceSession.objects.filter(last_seen_at__lt=now - USED_PRECISION)
+            stale.filter(pk=session.pk).update(last_seen_at=now)
+    return Bearer(session.user, session.pk, frozenset(Scope), session.proved_at)
+
+
 def token_of_header(authorization: str) -> PersonalAccessToken | None:
     """The token that the header holds, be it expired, revoked or of an account that is closed."""
     scheme, _, secret = authorization.partition(" ")
@@ -73,6 +93,6 @@ def token_of_header(authorization: str) -> PersonalAccessToken | None:
 
 
 def bearer_of_header(authorization: str) -> Bearer | None:
-    """The bearer named by an Authorization header of the form `Bearer cp_…`, or None."""
+    """The bearer named by an Authorization header of the form `Bearer …`, or None."""
     scheme, _, secret = authorization.partition(" ")
     return bearer_of(secret.strip()) if scheme.lower() == "bearer" else None

@@ -1,7 +1,8 @@
 """Where a request came from, and why an operator looks."""
 
+import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,8 @@ from common.middleware import is_admin
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 LONGEST_AGENT = 300
+# As some proxies write who they forward.
+WITH_PORT = re.compile(r"\[(?P<ipv6>[^\]]+)\](?::\d+)?|(?P<ipv4>[\d.]+):\d+")
 # Pages of the admin that show nothing of anybody.
 FREE_PAGES = {
     "index", "login", "logout", "jsi18n", "password_change", "password_change_done", "reason",
@@ -46,13 +49,22 @@ def origin_of(request: HttpRequest) -> context.Origin:
     address = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
+    return context.Origin(
+        plain_address(address), request.headers.get("User-Agent", "")[:LONGEST_AGENT]
+    )
+
+
+def plain_address(text: str) -> str:
+    """The address without port and zone, of IPv4 as such; empty if it is none."""
+    with_port = WITH_PORT.fullmatch(text)
+    address = with_port["ipv6"] or with_port["ipv4"] if with_port else text
     try:
         # The zone of a link-local address is of this machine only, and no column holds it.
-        address = str(ip_address(address.partition("%")[0]))
+        found = ip_address(address.partition("%")[0])
     except ValueError:
         # A socket's peer has none.
-        address = ""
-    return context.Origin(address, request.headers.get("User-Agent", "")[:LONGEST_AGENT])
+        return ""
+    return str((isinstance(found, IPv6Address) and found.ipv4_mapped) or found)
 
 
 class OperatorReasonMiddleware:

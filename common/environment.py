@@ -74,6 +74,21 @@ def read_list(name: str, default: list[str]) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def read_pairs(name: str, convert: Callable[[str], T], expected: str) -> dict[str, T]:
+    """What is written as `name:value,name:value`; each name once, the last colon divides."""
+    pairs: dict[str, T] = {}
+    for item in read_list(name, []):
+        key, colon, value = item.rpartition(":")
+        refusal = ImproperlyConfigured(f"{name} must be {expected}, each once, not {item!r}.")
+        if not colon or key.strip() in pairs:
+            raise refusal
+        try:
+            pairs[key.strip()] = convert(value.strip())
+        except ValueError as error:
+            raise refusal from error
+    return pairs
+
+
 def read_url(name: str, *, schemes: set[str], default: str | None = None) -> str:
     value = read_text(name, default)
     beginnings = tuple(f"{scheme}://" for scheme in sorted(schemes))

@@ -14,6 +14,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from common.encryption.checks import verify_keys
+
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 60
@@ -50,6 +52,16 @@ def check_redis() -> None:
     redis_client().ping()
 
 
+def check_keys() -> None:
+    """Those that were right stay right for a while: a service that holds them is not free."""
+    _verified_keys(int(time.monotonic() // max(settings.ENCRYPTION_CACHE_SECONDS, 1)))
+
+
+@lru_cache(maxsize=1)
+def _verified_keys(period: int) -> None:
+    verify_keys()
+
+
 def check_worker() -> None:
     _check_heartbeat("worker")
 
@@ -72,6 +84,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "database": check_database,
     "migrations": check_migrations,
     "redis": check_redis,
+    "keys": check_keys,
     "worker": check_worker,
     "beat": check_beat,
     "live": check_live,

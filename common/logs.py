@@ -1,19 +1,25 @@
 """Log lines as JSON: which process, request and person, and never a credential or an address."""
 
+import hmac
 import json
 import re
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
 from pythonjsonlogger.json import JsonFormatter
 
 from common import context
+from common.encryption.derivation import derive
 
 MASK = "[masked]"
 SENSITIVE = re.compile(
     r"""
-    (?i:authorization|cookie)[\\"']*\s*[:=][^\r\n]*
+    (?i:authorization|cookie|x-session-token)[\\"']*\s*[:=][^\r\n]*
     | (?:\b|(?<=\\[nrt]))(?i:bearer|basic)\s+\S+
-    | cp_[A-Za-z0-9_-]{20,}
+    | cpr?_[A-Za-z0-9_-]{20,}
+    | eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+
     | (?<=://)[^\s/]+(?=@)
     | [^\s@<>"(),:;\[\]\\/=]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+
     | (?:(?<![\w.])|(?<=\\[nrt]))(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)
@@ -28,7 +34,10 @@ SENSITIVE = re.compile(
     """,
     re.VERBOSE,
 )
-SENSITIVE_NAME = re.compile(r"authorization|cookie|password|secret", re.IGNORECASE)
+SENSITIVE_NAME = re.compile(
+    r"authorization|cookie|password|secret|(access|refresh|session|id)_token", re.IGNORECASE
+)
+PSEUDONYM_DIGITS = 16
 
 
 def mask(text: str) -> str:
@@ -50,6 +59,16 @@ def _masked(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=10_000)
+def pseudonym_of(user_id: UUID) -> str:
+    """What a person is called in logs: the same in each line, and nobody's name elsewhere.
+
+    Logs are copied to where the database is not; only the key leads from here to an account.
+    """
+    key = derive(settings.ENCRYPTION_LOOKUP_KEY, "pseudonyms in logs", 32)
+    return hmac.new(key, user_id.bytes, "sha256").hexdigest()[:PSEUDONYM_DIGITS]
+
+
 class JsonLogFormatter(JsonFormatter):
     """One JSON object a line, with request and person where there are any."""
 
@@ -64,7 +83,7 @@ class JsonLogFormatter(JsonFormatter):
         if request := context.request_id.get():
             log_data["request_id"] = request
         if person := context.person_id.get():
-            log_data["user_id"] = str(person)
+            log_data["person"] = pseudonym_of(person)
         return super().process_log_record(log_data)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:

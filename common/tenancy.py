@@ -38,6 +38,7 @@ class Authority:
 
 _alias: ContextVar[str] = ContextVar("database_alias", default=PERSON_ALIAS)
 _actor: ContextVar[UUID | None] = ContextVar("actor", default=None)
+_at_door: ContextVar[bool] = ContextVar("at_door", default=False)
 _authority: ContextVar[Authority | None] = ContextVar("authority", default=None)
 
 
@@ -87,6 +88,49 @@ def acting_as(user_id: UUID, *, switch: bool = False) -> Iterator[None]:
         # After an error ROLLBACK does it.
         if nested and not connection.needs_rollback:
             _write_setting(connection, previous)
+
+
+@contextmanager
+def identifying() -> Iterator[None]:
+    """Run a transaction at a door through which people come in, as nobody until `become`.
+
+    What logs in, signs up or resets a password reads and writes identities before and after it
+    is known whose they are, in one transaction.
+    """
+    connection = connections[PERSON_ALIAS]
+    nested = connection.in_atomic_block
+    with transaction.atomic(using=PERSON_ALIAS):
+        previous = _read_setting(connection) if nested else ""
+        _write_setting(connection, "")
+        alias_token, actor_token = _alias.set(PERSON_ALIAS), _actor.set(None)
+        door_token = _at_door.set(True)
+        try:
+            yield
+        finally:
+            _at_door.reset(door_token)
+            _actor.reset(actor_token)
+            _alias.reset(alias_token)
+        if nested and not connection.needs_rollback:
+            _write_setting(connection, previous)
+
+
+def is_identifying() -> bool:
+    """Whether this code runs at a door, and not for an operator or for somebody known."""
+    return _at_door.get() and _alias.get() == PERSON_ALIAS
+
+
+def become(user_id: UUID) -> None:
+    """From here to the end of `identifying` the database sees and writes this person's rows.
+
+    Whoever calls it has seen a proof of who it is.
+    """
+    if not is_identifying():
+        raise RuntimeError("Nobody comes in here: use acting_as.")
+    _write_setting(connections[PERSON_ALIAS], str(user_id))
+    _actor.set(user_id)
+    if context.request_id.get():
+        # Forgotten with the request.
+        context.person_id.set(user_id)
 
 
 @contextmanager

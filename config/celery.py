@@ -13,6 +13,7 @@ from celery.signals import (
     task_failure,
     task_postrun,
     task_prerun,
+    worker_init,
 )
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -28,6 +29,13 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def keep_our_logging(**_: Any) -> None:
     """Connected, this signal stops Celery from replacing the JSON log handlers."""
+
+
+@worker_init.connect
+def keys_are_right(**_: Any) -> None:
+    from common.encryption.checks import refuse_wrong_keys  # noqa: PLC0415 - needs the models
+
+    refuse_wrong_keys()
 
 
 @heartbeat_sent.connect

@@ -14,12 +14,14 @@ from django.templatetags.static import static
 from psycopg.conninfo import make_conninfo
 
 from common.addresses import TLS_DEMANDS, connection_parameters
+from common.encryption.parsing import as_setting, keyring_of, root_key_of
 from common.environment import (
     read_boolean,
     read_choice,
     read_integer,
     read_list,
     read_optional,
+    read_pairs,
     read_text,
     read_url,
 )
@@ -58,6 +60,12 @@ DATABASE_TLS = (
     if read_optional("DATABASE_TLS")
     else None
 )
+
+
+def plan_named(value: str) -> str:
+    if value not in {"monthly", "yearly"}:
+        raise ValueError(value)
+    return value
 
 
 def _embedded_database(services: Services, role: str) -> dict[str, Any]:
@@ -194,6 +202,41 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600,
         "options": {"expires": 3600},
     },
+    "send-waiting-mail": {
+        "task": "accounts.tasks.send_waiting_mail",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "forget-sessions": {
+        "task": "accounts.tasks.forget_sessions",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+    "expire-subscriptions": {
+        "task": "accounts.tasks.expire_subscriptions",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
+    "renew-free-subscriptions": {
+        "task": "accounts.tasks.renew_free_subscriptions",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
+    "forget-store-notifications": {
+        "task": "accounts.tasks.forget_store_notifications",
+        "schedule": 24 * 3600,
+        "options": {"expires": 24 * 3600},
+    },
+    "carry-out-erasures": {
+        "task": "accounts.tasks.carry_out_erasures",
+        "schedule": 300,
+        "options": {"expires": 300},
+    },
+    "keep-exports": {
+        "task": "accounts.tasks.keep_exports",
+        "schedule": 60,
+        "options": {"expires": 60},
+    },
     "requeue-stalled-imports": {
         "task": "dedup.tasks.requeue_stalled_imports",
         "schedule": SWEEP_SECONDS,
@@ -212,7 +255,7 @@ if read_optional("BACKUP_HOUR"):
         "options": {"expires": 3600},
     }
 
-READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "redis"])
+READINESS_CHECKS = read_list("READINESS_CHECKS", ["database", "migrations", "redis", "keys"])
 # What /metrics is asked with; without it there is no such page.
 METRICS_TOKEN = read_text("METRICS_TOKEN", SERVICES.password("metrics_token") if SERVICES else "")
 
@@ -233,6 +276,13 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.apple",
+    "allauth.mfa",
+    "allauth.headless",
     "common",
     "audit",
     "accounts",
@@ -247,6 +297,8 @@ if PROCESS == "live":
         "common.middleware.RequestContextMiddleware",
         "audit.middleware.OriginMiddleware",
         "django.middleware.security.SecurityMiddleware",
+        # allauth does not start without it.
+        "allauth.account.middleware.AccountMiddleware",
     ]
 else:
     MIDDLEWARE = [
@@ -255,10 +307,13 @@ else:
         "django.middleware.security.SecurityMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "common.middleware.OperatorMiddleware",
+        "accounts.identity.middleware.HouseCookieMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "accounts.identity.middleware.IdentityMiddleware",
+        "allauth.account.middleware.AccountMiddleware",
         "audit.middleware.OperatorReasonMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -267,7 +322,13 @@ else:
 ROOT_URLCONF = "config.live_urls" if PROCESS == "live" else "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 AUTH_USER_MODEL = "accounts.User"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTHENTICATION_BACKENDS = ["accounts.identity.backends.IdentityBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    # Of people who came from elsewhere; the first login hashes theirs anew.
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.BCryptPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -281,7 +342,8 @@ AUTH_PASSWORD_VALIDATORS = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "config" / "templates"],
+        # Before those of django-allauth.
+        "DIRS": [BASE_DIR / "config" / "templates", BASE_DIR / "accounts" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -298,9 +360,138 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
+# --- Accounts ---------------------------------------------------------------------------------
+
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/accounts/"
+SESSION_ENGINE = "accounts.identity.sessions"
+SESSION_DAYS = read_integer("SESSION_DAYS", 30, minimum=1)
+# However often it is refreshed.
+SESSION_LONGEST_DAYS = read_integer("SESSION_LONGEST_DAYS", 90, minimum=SESSION_DAYS)
+SESSION_COOKIE_AGE = SESSION_DAYS * 24 * 3600
+ACCESS_TOKEN_SECONDS = read_integer("ACCESS_TOKEN_SECONDS", 900, minimum=10)
+# How long a proof of who somebody is opens what a stolen session must not reach.
+FRESH_LOGIN_SECONDS = read_integer("FRESH_LOGIN_SECONDS", 300, minimum=1)
+LOCKOUT_FAILURES = read_integer("LOCKOUT_FAILURES", 5, minimum=1)
+LOCKOUT_SECONDS = read_integer("LOCKOUT_SECONDS", 1800, minimum=1)
+LOCKOUT_ACCOUNT_FAILURES = read_integer("LOCKOUT_ACCOUNT_FAILURES", 50, minimum=LOCKOUT_FAILURES)
+
+ACCOUNT_ADAPTER = "accounts.identity.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email", "username"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "username", "password1*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.identity.forms.SignUpForm"
+# The address stands in a table of its own, sealed so that it can be looked up.
+ACCOUNT_USER_MODEL_EMAIL_FIELD = None
+ACCOUNT_EMAIL_MAX_LENGTH = 512
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_TIMEOUT = 3600
+ACCOUNT_EMAIL_VERIFICATION_SUPPORTS_RESEND = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_ENABLED = True
+ACCOUNT_PASSWORD_RESET_BY_CODE_TIMEOUT = 3600
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+# Addresses, passwords and accounts of providers are changed after a fresh proof only.
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = FRESH_LOGIN_SECONDS
+ACCOUNT_SESSION_REMEMBER = True
+# How often, in how long, for whom: an address (ip), a person (user), a mail address (key).
+ACCOUNT_RATE_LIMITS = {
+    "login": read_text("RATE_LIMIT_LOGIN", "10/15m/ip"),
+    "signup": read_text("RATE_LIMIT_SIGNUP", "3/1h/ip"),
+    # Few for one network, and first, so that what it is refused does not count for the address:
+    # no stranger alone keeps the owner from resetting.
+    "reset_password": read_text("RATE_LIMIT_RESET", "5/1h/ip,10/1h/key"),
+    "reset_password_from_key": read_text("RATE_LIMIT_RESET_CODE", "20/1h/ip"),
+    "confirm_email": read_text("RATE_LIMIT_VERIFICATION", "5/1h/key"),
+    "reauthenticate": read_text("RATE_LIMIT_REAUTHENTICATION", "5/15m/user"),
+    "nonce": read_text("RATE_LIMIT_NONCE", "60/1m/ip"),
+    "change_password": "5/15m/user",
+    "manage_email": "10/15m/user",
+    # Wrong codes of second factors; passwords are counted by the backend, so that a stranger
+    # cannot lock out the owner.
+    "login_failed": read_text("RATE_LIMIT_SECOND_FACTOR", "5/5m/key"),
+}
+SOCIALACCOUNT_ADAPTER = "accounts.identity.social.SocialAdapter"
+# Nobody comes in without their consents, so there is a form between.
+SOCIALACCOUNT_AUTO_SIGNUP = False
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = {
+    provider: {"APPS": [{"client_id": client_id, "secret": ""} for client_id in client_ids]}
+    for provider, client_ids in (
+        ("google", read_list("GOOGLE_CLIENT_IDS", [])),
+        ("apple", read_list("APPLE_CLIENT_IDS", [])),
+    )
+}
+MFA_ADAPTER = "accounts.identity.adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Commonplace"
+# Steps of 30 seconds that a clock may be ahead or behind.
+MFA_TOTP_TOLERANCE = 2
+# Where a browser counts as secure without HTTPS: on the machine itself.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = EMBEDDED
+HEADLESS_TOKEN_STRATEGY = "accounts.identity.strategy.TokenStrategy"  # noqa: S105 - a class
+HEADLESS_SERVE_SPECIFICATION = False
+# Where links in mails lead, whatever host a request named.
+HEADLESS_FRONTEND_URLS = {
+    "account_signup": f"{SITE_URL}/accounts/signup/",
+    "account_reset_password": f"{SITE_URL}/accounts/password/reset/",
+}
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{REDIS_PREFIX}cache",
+    }
+}
+
+EMAIL_BACKEND = read_text("EMAIL_BACKEND", "common.mail.KeptMailBackend")
+EMAIL_FILE_PATH = LOCAL_DIR / "mail"
+EMAIL_HOST = read_text("EMAIL_HOST", "localhost")
+EMAIL_PORT = read_integer("EMAIL_PORT", 25, maximum=65535)
+EMAIL_HOST_USER = read_text("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = read_text("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = read_boolean("EMAIL_USE_TLS", default=False)
+EMAIL_USE_SSL = read_boolean("EMAIL_USE_SSL", default=False)
+EMAIL_TIMEOUT = 30
+DEFAULT_FROM_EMAIL = read_text("EMAIL_FROM", "Commonplace <commonplace@localhost>")
+
+# Of the texts that people agree to, those whose version is not 1.
+CONSENT_VERSIONS = read_pairs("CONSENT_VERSIONS", int, "pairs such as privacy_policy:2")
+CONSENT_DOCUMENTS_DIR = Path(
+    read_text("CONSENT_DOCUMENTS_DIR", str(BASE_DIR / "accounts" / "consents"))
+)
+
+# What stores call that which is sold here, and whether it is paid for monthly or yearly.
+STORE_PRODUCTS = read_pairs("STORE_PRODUCTS", plan_named, "pairs such as com.example.plus:yearly")
+# Receipts that we sign ourselves: whoever may run a command would have premium for nothing.
+STORE_LOCAL = read_boolean("STORE_LOCAL", default=EMBEDDED)
+APPLE_BUNDLE_ID = read_text("APPLE_BUNDLE_ID", "")
+APPLE_APP_ID = read_integer("APPLE_APP_ID", 0)
+APPLE_ENVIRONMENT = read_choice(
+    "APPLE_ENVIRONMENT", ["production", "sandbox"], default="production"
+)
+APPLE_ROOT_CERTIFICATES = read_list("APPLE_ROOT_CERTIFICATES", [])
+# Whether Apple is asked if its certificates are still good.
+APPLE_ONLINE_CHECKS = read_boolean("APPLE_ONLINE_CHECKS", default=True)
+GOOGLE_PACKAGE_NAME = read_text("GOOGLE_PACKAGE_NAME", "")
+GOOGLE_SERVICE_ACCOUNT = read_text("GOOGLE_SERVICE_ACCOUNT", "")
+GOOGLE_PUSH_AUDIENCE = read_text(
+    "GOOGLE_PUSH_AUDIENCE", f"{SITE_URL}/api/v1/subscription/notifications/google/"
+)
+GOOGLE_PUSH_ACCOUNT = read_text("GOOGLE_PUSH_ACCOUNT", "")
+GOOGLE_KEYS_URL = read_url(
+    "GOOGLE_KEYS_URL", schemes=WEB_SCHEMES, default="https://www.googleapis.com/oauth2/v3/certs"
+)
+GOOGLE_PLAY_URL = read_url(
+    "GOOGLE_PLAY_URL", schemes=WEB_SCHEMES, default="https://androidpublisher.googleapis.com"
+)
+
 # --- Files ------------------------------------------------------------------------------------
 
-LOGIN_REDIRECT_URL = "/admin/"
 STATIC_URL = "/static/"
 STATIC_ROOT = LOCAL_DIR / "static"
 # Without collectstatic files are served from where the packages have them.
@@ -325,6 +516,8 @@ BACKUP_DIR = Path(read_text("BACKUP_DIR", str(LOCAL_DIR / "backups")))
 if BACKUP_DIR.resolve().is_relative_to(MEDIA_ROOT.resolve()):
     raise ImproperlyConfigured("BACKUP_DIR must not lie in FILES_DIR: backups hold its files.")
 BACKUP_KEEP_DAYS = read_integer("BACKUP_KEEP_DAYS", 30, minimum=1)
+# Of the wrapped data keys, which are backed up apart: after that nobody who was erased is legible.
+KEYS_BACKUP_DAYS = read_integer("KEYS_BACKUP_DAYS", 7, minimum=1)
 # Where pg_dump and pg_restore lie, if not on PATH.
 POSTGRES_PROGRAMS_DIR = read_optional("POSTGRES_PROGRAMS_DIR")
 FILE_UPLOAD_HANDLERS = ["common.uploads.BoundedUploadHandler"]
@@ -356,9 +549,45 @@ SESSION_COOKIE_SECURE = HTTPS
 # How long an operator's reason holds before it is asked for again.
 OPERATOR_REASON_MINUTES = read_integer("OPERATOR_REASON_MINUTES", 30, minimum=1)
 CSRF_COOKIE_SECURE = HTTPS
+CSRF_FAILURE_VIEW = "common.api.errors.csrf_failed"
 X_FRAME_OPTIONS = "DENY"
-# How long a proof of who somebody is opens what a stolen session must not reach.
-FRESH_LOGIN_SECONDS = read_integer("FRESH_LOGIN_SECONDS", 300, minimum=1)
+# How far ahead people's personal access tokens may end; 0 allows tokens that never do.
+TOKEN_LONGEST_DAYS = read_integer("TOKEN_LONGEST_DAYS", 365, maximum=36_500)
+
+# --- Encryption -------------------------------------------------------------------------------
+
+# Who wraps the keys of persons: a keyring of our own, or AWS KMS.
+ENCRYPTION_PROVIDER = read_choice("ENCRYPTION_PROVIDER", ["local", "aws_kms"], default="local")
+_WITH_KMS = ENCRYPTION_PROVIDER == "aws_kms"
+ENCRYPTION_KMS_KEY_ID = read_text("ENCRYPTION_KMS_KEY_ID", None if _WITH_KMS else "")
+ENCRYPTION_KMS_REGION = read_text("ENCRYPTION_KMS_REGION", "")
+ENCRYPTION_KMS_ENDPOINT = read_text("ENCRYPTION_KMS_ENDPOINT", "")
+# The first one wraps; the others open what they wrapped.
+ENCRYPTION_KEYS = keyring_of(
+    "ENCRYPTION_KEYS",
+    read_text(
+        "ENCRYPTION_KEYS",
+        f"embedded:{as_setting(bytes.fromhex(SERVICES.password('encryption_key')))}"
+        if SERVICES
+        else ("" if _WITH_KMS else None),
+    ),
+)
+# What look-ups and the house's own keys follow from: it cannot be replaced, and is in no dump.
+ENCRYPTION_LOOKUP_KEY = root_key_of(
+    "ENCRYPTION_LOOKUP_KEY",
+    read_text(
+        "ENCRYPTION_LOOKUP_KEY",
+        as_setting(SERVICES.password("encryption_lookup_key").encode()) if SERVICES else None,
+    ),
+)
+# How long, and how many, opened keys of persons one process keeps in memory.
+ENCRYPTION_CACHE_SECONDS = read_integer("ENCRYPTION_CACHE_SECONDS", 300)
+ENCRYPTION_CACHE_ENTRIES = read_integer("ENCRYPTION_CACHE_ENTRIES", 1000, minimum=1)
+
+# How long a person who asked to be erased may think better of it.
+ERASURE_GRACE_DAYS = read_integer("ERASURE_GRACE_DAYS", 30)
+# How long the file of an export is kept.
+EXPORT_DAYS = read_integer("EXPORT_DAYS", 7, minimum=1)
 
 # --- API --------------------------------------------------------------------------------------
 
@@ -366,7 +595,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["common.api.parsing.BoundedJsonParser"],
     "DEFAULT_PAGINATION_CLASS": "common.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -389,10 +618,19 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AccountRole": "accounts.choices.Role",
         "MessageRole": "dedup.choices.Role",
+        "BiometricKind": "accounts.choices.BiometricKind",
+        "BiometricStatus": "accounts.choices.BiometricStatus",
+        "ConsentSource": "accounts.choices.ConsentSource",
+        "ErasureStatus": "accounts.choices.ErasureStatus",
+        "ExportStatus": "accounts.choices.ExportStatus",
+        "SourceEnum": "dedup.choices.Source",
+        "StatusEnum": "dedup.choices.ImportStatus",
+        "SubscriptionStatus": "accounts.choices.SubscriptionStatus",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "common.api.schema.describe_errors",
+        "accounts.identity.openapi.describe_identity",
     ],
 }
 

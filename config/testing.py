@@ -23,6 +23,11 @@ LOCAL = Path(__file__).resolve().parent.parent / ".local" / "test"
 os.environ["LOCAL_DIR"] = str(LOCAL)
 os.environ["REDIS_PREFIX"] = f"test-{WORKER}:"
 os.environ["SAMPLE_DATA"] = "false"
+for limit in (
+    "LOGIN", "SIGNUP", "RESET", "RESET_CODE", "VERIFICATION", "REAUTHENTICATION", "NONCE",
+):  # fmt: skip
+    # Every test comes from the same address.
+    os.environ[f"RATE_LIMIT_{limit}"] = "100000/1h/ip"
 for variable in ("DATABASE_URL", "REDIS_URL", "PROCESS", "PORT", "SITE_URL", "LIVE_URL"):
     os.environ.pop(variable, None)
 

@@ -17,6 +17,7 @@ handler500 = "common.api.errors.server_error"
 docs = SpectacularSwaggerView.as_view(url_name="schema", http_method_names=["get", "head"])
 
 api: list[URLPattern | URLResolver] = [
+    path("auth/", include("accounts.identity.urls")),
     path("", include("accounts.api.urls")),
     path("", include("dedup.api.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -29,5 +30,6 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
+    path("accounts/", include("accounts.pages.urls")),
     path("api/v1/", include(api)),
 ]

@@ -83,6 +83,7 @@ def settings_read() -> set[str]:
         "read_choice",
         "read_integer",
         "read_list",
+        "read_pairs",
         "read_url",
     }
     tree = ast.parse(text_of("config/settings.py"))

@@ -13,13 +13,38 @@ pytestmark = pytest.mark.django_db
 WITHOUT_TENANT_POLICY = {
     "accounts_user": "read before the actor is known; what app may write is bounded",
     "accounts_personalaccesstoken": "read before the actor is known; what app may write is bounded",
+    "accounts_datakey": "read before the actor is known; of no use without the provider's key",
+    "accounts_devicesession": "read before the actor is known; its owner alone writes",
+    "accounts_storedsession": "found by a digest; sealed, and of persons only",
+    "account_emailaddress": "read before the actor is known; its owner alone writes",
+    "mfa_authenticator": "read before the actor is known; its owner alone writes",
+    "socialaccount_socialaccount": "read before the actor is known; its owner alone writes",
     "django_admin_log": "of operators only: app has no grant",
 }
 # Tables that app reaches and that hold nobody's things.
 OF_NOBODY = {
+    "accounts_keycheck": "what keys of the house make of a known text",
+    "accounts_outgoingmail": "sealed, and named by nobody's id",
+    "account_emailconfirmation": "always empty; asked when an address is removed",
+    "socialaccount_socialapp": "always empty; asked for providers that are not in the settings",
+    "socialaccount_socialtoken": "always empty; asked when an account of a provider is removed",
+    "accounts_receivednotification": "traces of stores' messages, which name nobody",
     "auth_permission": "names of what Django's models can have done to them",
     "django_content_type": "names of models",
     "django_migrations": "read by readyz",
+}
+
+# Tables with policies of their own: each policy for `app` and the command that it is for.
+OWN_ROWS = ("known_before_the_actor r", "own_insert a", "own_update w", "own_delete d")
+OF_IDENTITIES: dict[str, tuple[str, ...]] = {
+    "accounts_user": ("known_before_the_actor r", "plain_users a", "own_credentials w"),
+    "accounts_datakey": ("known_before_the_actor r", "own_keys a"),
+    "accounts_personalaccesstoken": ("known_before_the_actor r", "own_tokens a", "use_or_revoke w"),
+    "accounts_devicesession": ("known_before_the_actor r", "own_insert a", "own_update w"),
+    "accounts_storedsession": ("of_persons *",),
+    "account_emailaddress": OWN_ROWS,
+    "mfa_authenticator": OWN_ROWS,
+    "socialaccount_socialaccount": OWN_ROWS,
 }
 
 READ = {"SELECT"}
@@ -28,13 +53,88 @@ CHANGE = {"SELECT", "INSERT", "UPDATE"}
 # Table → what app, operator and definer may do with it. What is not here they may not do.
 GRANTS: dict[str, dict[str, set[str]]] = {
     "accounts_user": {
-        "app": KEEP | {"UPDATE (last_login)", "UPDATE (metadata)", "UPDATE (password)"},
+        "app": KEEP
+        | {
+            f"UPDATE ({name})"
+            for name in (
+                "username",
+                "password",
+                "metadata",
+                "last_login",
+                "full_name",
+                "given_name",
+                "family_name",
+                "updated_at",
+            )
+        },
         "operator": CHANGE,
     },
+    "account_emailaddress": {"app": CHANGE | {"DELETE"}, "operator": CHANGE | {"DELETE"}},
+    "mfa_authenticator": {"app": CHANGE | {"DELETE"}, "operator": CHANGE | {"DELETE"}},
+    "socialaccount_socialaccount": {"app": CHANGE | {"DELETE"}, "operator": CHANGE | {"DELETE"}},
+    "socialaccount_socialapp": {"app": READ},
+    "accounts_devicesession": {
+        "app": KEEP
+        | {
+            f"UPDATE ({name})"
+            for name in (
+                "last_seen_at",
+                "proved_at",
+                "generation",
+                "rotated_at",
+                "expires_at",
+                "ended_at",
+                "ended_because",
+            )
+        },
+        "operator": READ | {"DELETE", "UPDATE (ended_at)", "UPDATE (ended_because)"},
+    },
+    "accounts_outgoingmail": {
+        "app": CHANGE | {"DELETE"},
+        "operator": {"INSERT"}
+        | {f"SELECT ({name})" for name in ("id", "created_at", "next_attempt_at")},
+    },
+    "accounts_storedsession": {"app": CHANGE | {"DELETE"}, "operator": CHANGE | {"DELETE"}},
     "accounts_personalaccesstoken": {
         "app": KEEP | {"UPDATE (last_used_at)", "UPDATE (revoked_at)"},
         "operator": KEEP | {"UPDATE (last_used_at)", "UPDATE (revoked_at)"},
     },
+    "accounts_biometricchallenge": {
+        "app": KEEP | {"DELETE", "UPDATE (used_at)"},
+        "operator": READ,
+    },
+    "accounts_biometrickey": {
+        "app": KEEP
+        | {
+            f"UPDATE ({name})"
+            for name in ("failures", "last_used_at", "registered_at", "revoked_at", "status")
+        },
+        "operator": READ | {"UPDATE (revoked_at)", "UPDATE (status)"},
+    },
+    "accounts_preference": {
+        "app": KEEP | {"DELETE", "UPDATE (updated_at)", "UPDATE (value)"},
+        "operator": READ,
+    },
+    "accounts_datakey": {
+        "app": KEEP,
+        "operator": KEEP
+        | {f"UPDATE ({name})" for name in ("destroyed_at", "key_id", "provider", "wrapped")},
+    },
+    "accounts_keycheck": {"app": KEEP, "operator": KEEP},
+    "accounts_consent": {"app": KEEP, "operator": READ | {"DELETE"}},
+    "account_emailconfirmation": {
+        "app": {"DELETE", "SELECT (email_address_id)", "SELECT (id)"},
+        "operator": {"SELECT (email_address_id)", "SELECT (id)"},
+    },
+    "socialaccount_socialtoken": {
+        "app": {"DELETE", "SELECT (account_id)", "SELECT (id)"},
+        "operator": {"SELECT (account_id)", "SELECT (id)"},
+    },
+    "accounts_erasure": {"app": READ, "operator": KEEP},
+    "accounts_erasurerequest": {"app": READ, "operator": CHANGE},
+    "accounts_exportrequest": {"app": CHANGE, "operator": READ | {"UPDATE"}},
+    "accounts_receivednotification": {"app": KEEP, "operator": READ | {"DELETE"}},
+    "accounts_subscription": {"app": CHANGE, "operator": CHANGE | {"DELETE"}},
     "accounts_recordedanswer": {"app": KEEP, "operator": READ | {"DELETE"}},
     "audit_activity": {"app": READ, "operator": READ},
     "audit_change_event": {"app": READ, "operator": READ, "definer": {"INSERT"}},
@@ -45,7 +145,6 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "django_admin_log": {"operator": KEEP},
     "django_content_type": {"app": READ, "operator": READ},
     "django_migrations": {"app": READ, "operator": READ},
-    "django_session": {"operator": CHANGE | {"DELETE"}},
     "dedup_alias": {"app": KEEP, "operator": READ},
     "dedup_artifact": {"app": KEEP | {"UPDATE (stored_as)"}, "operator": READ},
     "dedup_conversation": {"app": CHANGE, "operator": READ, "definer": READ},
@@ -139,15 +238,15 @@ def test_the_guard_sees_a_new_table_and_a_view(superuser: Connection) -> None:
 
 def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
     query = """
-        SELECT format('%s %s %s %s', polname, polcmd, array_to_string(ARRAY(
+        SELECT format('%%s %%s %%s %%s', polname, polcmd, array_to_string(ARRAY(
                    SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ','),
                CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END)
         FROM pg_policy
-        WHERE polrelid NOT IN ('accounts_user'::regclass, 'accounts_personalaccesstoken'::regclass)
+        WHERE NOT polrelid::regclass::text = ANY (%(identities)s)
         GROUP BY 1
     """
 
-    assert set(column(superuser, query)) == {
+    assert set(column(superuser, query, identities=list(OF_IDENTITIES))) == {
         "tenant * app permissive",
         "house * operator permissive",
         "search r definer permissive",
@@ -159,22 +258,17 @@ def test_every_policy_is_one_of_the_known(superuser: Connection) -> None:
 
 def test_the_policies_of_identities_are_the_known(superuser: Connection) -> None:
     query = """
-        SELECT format('%s %s %s %s', polrelid::regclass, polname, polcmd, array_to_string(ARRAY(
-                   SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ','))
-        FROM pg_policy
-        WHERE polrelid IN ('accounts_user'::regclass, 'accounts_personalaccesstoken'::regclass)
+        SELECT format('%%s %%s', polname, polcmd),
+               array_to_string(ARRAY(
+                   SELECT rolname FROM pg_roles WHERE oid = ANY (polroles) ORDER BY 1), ',')
+        FROM pg_policy WHERE polrelid = %(table)s::regclass AND polname <> 'house'
     """
+    houses = "SELECT polrelid::regclass::text FROM pg_policy WHERE polname = 'house'"
 
-    assert set(column(superuser, query)) == {
-        "accounts_user known_before_the_actor r app",
-        "accounts_user plain_users a app",
-        "accounts_user own_credentials w app",
-        "accounts_user house * operator",
-        "accounts_personalaccesstoken known_before_the_actor r app",
-        "accounts_personalaccesstoken own_tokens a app",
-        "accounts_personalaccesstoken use_or_revoke w app",
-        "accounts_personalaccesstoken house * operator",
-    }
+    for table, expected in OF_IDENTITIES.items():
+        found = superuser.execute(query.encode(), {"table": table}).fetchall()
+        assert sorted(found) == sorted((name, "app") for name in expected), table
+    assert set(column(superuser, houses)) >= set(OF_IDENTITIES)
 
 
 def test_each_role_may_do_what_is_listed_and_nothing_more(superuser: Connection) -> None:
@@ -283,26 +377,38 @@ def test_functions_with_other_rights_are_closed_to_the_public_and_fix_their_path
     """
 
     path = "search_path=pg_catalog, public, pg_temp"
-    captured = (
-        "accounts_personalaccesstoken", "accounts_user", "dedup_artifact", "dedup_conversation",
-        "dedup_import",
-    )  # fmt: skip
-    assert superuser.execute(query.encode()).fetchall() == [
-        *((f"{table}_capture definer {path}", ["definer"]) for table in captured[:2]),
-        (f"audit_capture_truncate definer {path}", ["definer"]),
-        (f"audit_drop_partitions owner {path}", ["operator", "owner"]),
-        (f"audit_make_partitions owner {path}", ["operator", "owner"]),
-        (f"audit_note definer {path}", ["app", "definer", "operator"]),
-        *((f"{table}_capture definer {path}", ["definer"]) for table in captured[2:]),
-        (
-            "dedup_refresh_planner_statistics owner search_path=pg_catalog, public, pg_temp",
-            ["app", "owner"],
-        ),
-        (
-            "dedup_search definer search_path=pg_catalog, public, pg_temp",
-            ["app", "definer", "operator"],
-        ),
-    ]
+    of_accounts = (
+        "accounts_biometrickey",
+        "accounts_consent",
+        "accounts_datakey",
+        "accounts_erasurerequest",
+        "accounts_exportrequest",
+        "accounts_personalaccesstoken",
+        "accounts_subscription",
+        "accounts_user",
+    )
+    of_dedup = ("dedup_artifact", "dedup_conversation", "dedup_import")
+    assert superuser.execute(query.encode()).fetchall() == sorted(
+        [
+            (f"accounts_erase_person owner {path}", ["operator", "owner"]),
+            (f"audit_forget_origins owner {path}", ["operator", "owner"]),
+            (f"dedup_erase_person owner {path}", ["operator", "owner"]),
+            *((f"{table}_capture definer {path}", ["definer"]) for table in of_accounts),
+            (f"audit_capture_truncate definer {path}", ["definer"]),
+            (f"audit_drop_partitions owner {path}", ["operator", "owner"]),
+            (f"audit_make_partitions owner {path}", ["operator", "owner"]),
+            (f"audit_note definer {path}", ["app", "definer", "operator"]),
+            *((f"{table}_capture definer {path}", ["definer"]) for table in of_dedup),
+            (
+                "dedup_refresh_planner_statistics owner search_path=pg_catalog, public, pg_temp",
+                ["app", "owner"],
+            ),
+            (
+                "dedup_search definer search_path=pg_catalog, public, pg_temp",
+                ["app", "definer", "operator"],
+            ),
+        ]
+    )
 
 
 def test_app_cannot_make_anything_in_the_schema_or_in_the_database(

@@ -21,6 +21,8 @@ from django.urls import URLPattern, URLResolver, reverse
 from psycopg import sql
 
 from accounts.choices import Role
+from accounts.identity.middleware import HOUSE_COOKIE
+from accounts.identity.sessions import SessionStore
 from accounts.models import PersonalAccessToken, User
 from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import PASSWORD, make_operator, make_user, operator_browser
@@ -122,7 +124,7 @@ def revoke(browser: Client, *tokens: PersonalAccessToken) -> Any:
 def age_reason(browser: Client, minutes: float) -> None:
     """As if the reason had been given so long ago."""
     with as_operator("test"):
-        session = browser.session
+        session = SessionStore(browser.cookies[HOUSE_COOKIE].value)
         session[SESSION_KEY] = {
             **session[SESSION_KEY], "given_at": time.time() - minutes * 60,
         }  # fmt: skip

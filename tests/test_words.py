@@ -11,9 +11,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -22,19 +24,25 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import AsyncClient, Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
 from psycopg import sql
 from rest_framework.test import APIClient
 
-from accounts.choices import Scope
+from accounts.choices import ConsentType, Scope
+from accounts.exporting import run_export
 from accounts.models import PersonalAccessToken, User
 from accounts.services.access_tokens import issue_token, revoke_tokens
+from accounts.services.subscriptions import start_free_subscription
+from accounts.tests.devices import Device
+from accounts.tests.factories import logged_in_client_of
+from accounts.tests.purchases import local_store, purchase_of
 from audit.choices import SecurityKind
 from audit.tests.streams import export_everything
 from common.queue import ACTOR_HEADER, REQUEST_HEADER
 from common.tenancy import acting_as, as_operator
 from common.tests.broker import empty_queue, queued_messages
 from common.tests.connections import connect_as_superuser
-from config.tests.test_access import LIVE_ROUTES, OF_MACHINES, ROUTES, VERBS
+from config.tests.test_access import LIVE_ROUTES, OF_MACHINES, READ, ROUTES, VERBS
 from dedup.models import Conversation, Import, Message
 from dedup.tasks import read_import
 from tests.events import changes, origins, security
@@ -178,7 +186,7 @@ class Journey:
     person: User = field(init=False)
     secret: str = field(init=False)
     browser: Client = field(init=False)
-    keys: dict[str, UUID] = field(init=False)
+    keys: dict[str, UUID | str] = field(init=False)
 
     # --- Requests ---------------------------------------------------------------------------
 
@@ -273,6 +281,99 @@ class Journey:
                 "messages": Message.objects.filter(conversation=whole).earliest("id").pk,
             }
 
+    def use_the_account(self) -> None:
+        """What a person keeps, makes and holds."""
+        login = logged_in_client_of(self.person)
+        headers = self.headers().items()
+        login.credentials(
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers}
+        )
+        self.keep_preferences(login)
+        self.make_token(login)
+        self.hold_a_key(login)
+        self.agree_and_subscribe(login)
+        self.use_privacy_rights(login)
+
+    def keep_preferences(self, login: APIClient) -> None:
+        path = "/api/v1/preferences/"
+        told = {WORDS["preference member"]: WORDS["preference"]}
+        kept = {"theme": 1, WORDS["preference name"]: told}
+        assert login.patch(path, kept).status_code == 200
+        assert login.put(f"{path}theme/", {"value": told}).status_code == 200
+        bad = {WORDS["bad preference name"].upper(): WORDS["bad preference"]}
+        assert login.patch(path, bad).status_code == 400
+        self.keys["preferences"] = "theme"
+
+    def make_token(self, login: APIClient) -> None:
+        ends = timezone.now() + timedelta(days=1)
+        asked = {"name": WORDS["own token name"], "scopes": ["account:read"], "expires_at": ends}
+        made = login.post("/api/v1/tokens/", asked)
+        assert made.status_code == 201
+        self.keys["tokens"] = made.json()["id"]
+        bad = {"name": WORDS["bad token name"], "scopes": [WORDS["bad scope"]]}
+        assert login.post("/api/v1/tokens/", bad).status_code == 400
+
+    def hold_a_key(self, login: APIClient) -> None:
+        path, device = "/api/v1/biometrics/", Device(WORDS["device id"])
+        bad = device.announcement(kind=WORDS["bad kind"], public_key=WORDS["bad key"])
+        assert login.post(path, bad).status_code == 400
+        key_id = device.register(login, label=WORDS["device label"])
+        for status, signer, change in (
+            (200, device, {}),
+            (401, Device(WORDS["device id"]), {}),
+            (403, device, {"device_id": WORDS["another device id"]}),
+            (400, device, {"signature": WORDS["signature"] * 3}),
+        ):
+            asked = login.post(f"{path}{key_id}/challenge/").json()
+            sent = signer.answer(key_id, asked, **change)
+            assert login.post(f"{path}{key_id}/verify/", sent).status_code == status
+        self.keys["biometrics"] = key_id
+
+    def agree_and_subscribe(self, login: APIClient) -> None:
+        consents, subscription = "/api/v1/consents/", "/api/v1/subscription/"
+        start_free_subscription(user_id=self.person.pk)
+        agreed = {
+            "consents": [{"type": kind, "version": 1} for kind in ConsentType.values],
+            WORDS["consent member"]: WORDS["consent value"],
+        }
+        assert login.post(consents, agreed).status_code == 200
+        assert login.post(f"{consents}withdraw/", {"type": WORDS["bad consent"]}).status_code == 400
+        bad = {"provider": "local", "receipt": WORDS["bad receipt"]}
+        assert login.post(f"{subscription}receipts/", bad).status_code == 400
+        bought = purchase_of(self.person, WORDS["purchase id"])
+        receipt = {"provider": "local", "receipt": local_store().sign_receipt(bought)}
+        assert login.post(f"{subscription}receipts/", receipt).status_code == 200
+        renewed = purchase_of(None, WORDS["purchase id"])
+        unknown = purchase_of(None, WORDS["purchase of nobody"])
+        for purchase in (renewed, unknown):
+            told = local_store().sign_notification(
+                purchase, notification_id=WORDS[f"message about {purchase is renewed}"]
+            )
+            answer = APIClient().post(
+                f"{subscription}notifications/local/", told, headers=self.headers()
+            )
+            assert answer.status_code == 200
+        withdrawn = {"type": ConsentType.values[0]}
+        assert login.post(f"{consents}withdraw/", withdrawn).status_code == 200
+
+    def use_privacy_rights(self, login: APIClient) -> None:
+        account = "/api/v1/account/"
+        export = login.post(f"{account}exports/", {WORDS["export name"]: WORDS["export"]}).json()
+        run_export(UUID(export["id"]), self.person.pk)
+        link = login.post(f"{account}exports/{export['id']}/download-link/").json()
+        taken = APIClient().get(urlsplit(link["url"]).path, headers=self.headers())
+        assert taken.status_code == 200
+        b"".join(taken)
+        self.keys["account"] = export["id"]
+        bad = {"confirmation": WORDS["bad confirmation"]}
+        assert login.post(f"{account}erasure/", bad).status_code == 400
+        for door in ("cancel", "receipt"):
+            told = {"token": WORDS[f"token to {door}"]}
+            answer = APIClient().post(f"{account}erasure/{door}/", told, headers=self.headers())
+            assert answer.status_code == 404
+        path = f"{account}exports/download/{WORDS['token of a link']}/"
+        assert APIClient().get(path, headers=self.headers()).status_code == 404
+
     def lose_the_last_file(self) -> None:
         with acting_as(self.person.pk):
             default_storage.delete(Import.objects.latest("id").artifact.stored_as)
@@ -284,17 +385,17 @@ class Journey:
         )
         body = json.dumps({WORDS["body name"]: WORDS["body"]})
         for route, (verbs, (expected, *_)) in sorted(ROUTES.items()):
-            resource = route.removeprefix("api/v1/").partition("/")[0]
-            path = "/" + route.replace("<pk>", str(self.keys.get(resource, "")))
+            path = self.path_of(route)
             asked = f"q={WORDS['upload text']}&" if route == "api/v1/messages/" else ""
             for verb in VERBS:
+                if verb in verbs - READ:
+                    continue
                 answer = self.ask(
                     f"{path}?{asked}note={WORDS['query note']}", verb=verb, secret=self.secret,
                     data=body, content_type="application/json",
                 )  # fmt: skip
                 self.statuses[route, verb] = answer.status_code
-                # An upload is a form: JSON is not taken.
-                allowed = {"POST": 415}.get(verb, expected) if verb in verbs else 405
+                allowed = (200 if verb == "OPTIONS" else expected) if verb in verbs else 405
                 assert answer.status_code == allowed, (verb, path, answer.content)
                 for more in (query, f"q={WORDS['query q']}&{query}"):
                     assert self.ask(f"{path}?{more}", verb=verb).status_code < 500
@@ -303,14 +404,32 @@ class Journey:
                 for bad in ("secrets", "kind", "operation", "row_id", "cursor", "source", "format"):
                     self.ask(f"{path}?{bad}={WORDS[f'bad {bad}']}", verb=verb, secret=self.secret)
             shown = self.ask(f"{path}?{asked}secrets=shown", secret=self.secret)
-            assert shown.status_code == expected
-            wrong = route.replace("<pk>", WORDS["path segment"])
+            assert shown.status_code == (expected if "GET" in verbs else 405)
+            wrong = re.sub("<(pk|key)>", WORDS["path segment"], route)
             self.ask(f"/{wrong}?secrets=shown", secret=self.secret)
             self.ask(f"/{wrong}?secrets=shown", verb="OPTIONS", secret=self.secret)
         for route in OF_MACHINES:
             assert self.ask(f"/{route}", secret=self.secret).status_code == 401
         for path in ("/", "/api/v1/", "/api/v1/messages/", "/static/"):
             assert self.ask(f"{path}{WORDS['path']}/", secret=self.secret).status_code == 404
+
+    def write_to_every_route(self) -> None:
+        """With words that fit nowhere, and with a token for each: some end all tokens."""
+        body = json.dumps({WORDS["written name"]: WORDS["written"]})
+        for route, (verbs, _) in sorted(ROUTES.items()):
+            # What is deleted was put there before.
+            for verb in sorted(verbs - READ, reverse=True):
+                answer = self.ask(
+                    f"{self.path_of(route)}?note={WORDS['query of a write']}", verb=verb,
+                    secret=issue_token(user=self.person, name=WORDS["token of a write"]),
+                    data=body, content_type="application/json",
+                )  # fmt: skip
+                self.statuses[route, verb] = answer.status_code
+        self.secret = issue_token(user=self.person, name=WORDS["token after the writes"])
+
+    def path_of(self, route: str) -> str:
+        resource = route.removeprefix("api/v1/").partition("/")[0]
+        return "/" + re.sub("<(pk|key)>", str(self.keys.get(resource, "")), route)
 
     def be_refused(self) -> None:
         account = "/api/v1/account/"
@@ -410,9 +529,11 @@ class Journey:
         again = {"action": "read_again", "_selected_action": [str(failed)]}
         chosen = {"action": "revoke", "_selected_action": tokens}
         odd = {"action": WORDS["an action"], "_selected_action": tokens}
+        keys = {"action": "revoke", "_selected_action": [self.keys["biometrics"]]}
         for model, form in (
             ("dedup_import", odd), ("dedup_import", again),
             ("accounts_personalaccesstoken", odd), ("accounts_personalaccesstoken", chosen),
+            ("accounts_biometrickey", keys),
         ):  # fmt: skip
             answer = self.browser.post(reverse(f"admin:{model}_changelist"), form)
             assert answer.status_code == 302
@@ -449,7 +570,9 @@ def journey(tmp_path: Path) -> Iterator[Journey]:
     journey.make_accounts()
     journey.import_by_command()
     journey.import_by_upload()
+    journey.use_the_account()
     journey.visit_every_route()
+    journey.write_to_every_route()
     journey.be_refused()
     journey.follow_live()
     export_everything()
@@ -486,12 +609,19 @@ def prove_that_it_went_everywhere(journey: Journey) -> None:
     around = found_in(dump(of_stream=False), WORDS.of)
     assert {
         "username", "metadata", "token name", "operator's username", "folder",
-        "conversation wanted",
+        "conversation wanted", "preference", "preference name", "own token name", "device id",
         "upload session", "upload text", "upload title", "upload project", "upload tool",
         "upload input", "upload key", "command text", "unkeyed text", "lost file",
     } <= around  # fmt: skip
+    assert not {"device label", "purchase id"} & around
     assert {route for route, _ in journey.statuses} == set(ROUTES) | set(MODELS)
-    assert set(journey.statuses.values()) == {200, 405, 415}
+    # Each was reached, by somebody who is known.
+    assert max(journey.statuses.values()) < 500
+    assert {where for where, status in journey.statuses.items() if status in {401, 404}} == {
+        # Of stores that are not configured.
+        (f"api/v1/subscription/notifications/{store}/", "POST")
+        for store in ("apple", "google")
+    }
     assert {
         verb for (model, verb), status in journey.statuses.items()
         if model in MODELS and status == 200
@@ -502,6 +632,8 @@ def prove_that_it_went_everywhere(journey: Journey) -> None:
     assert {row["name"] for row in changes()} >= {
         "user-registration", "profile-change", "import-requested", "import-completed",
         "import-failed", "conversation-found", "accounts-personalaccesstoken-changed",
+        "biometric-key-registered", "biometric-key-revoked", "consent-given", "consent-withdrawn",
+        "subscription-change", "subscription-conversion", "subscription-cancellation",
     }  # fmt: skip
     looks = [row for row in security("operator_looked") if row["user_id"] == journey.person.pk]
     assert {row["reason"] for row in looks} == {REASON}
@@ -536,7 +668,7 @@ WORDLESS = {
     "date", "double precision",
 }  # fmt: skip
 # Text that no constraint closes: codes of our errors, which no person writes.
-CODES = {("dedup_import", "error_code")}
+CODES = {("dedup_import", "error_code"), ("accounts_datakey", "key_id")}
 
 
 def captured_columns() -> list[tuple[str, str, str]]:

@@ -3,9 +3,12 @@
 from uuid import UUID
 
 from django.db import connection
+from django.utils import timezone
 
-from accounts.models import RecordedAnswer
-from common.tenancy import acting_as
+from accounts.choices import ErasureStatus, ExportStatus
+from accounts.models import Erasure, ErasureRequest, ExportRequest, RecordedAnswer, User
+from common.ids import uuid7
+from common.tenancy import acting_as, as_operator
 from common.tests.connections import Connection
 
 
@@ -13,6 +16,22 @@ def keep_key(user_id: UUID, key: str) -> RecordedAnswer:
     """A row of the person's, through Django."""
     with acting_as(user_id):
         return RecordedAnswer.objects.create(user_id=user_id, key=key, fingerprint="", status=200)
+
+
+def keep_privacy(user: User) -> None:
+    """An export whose time is over, an erasure that was cancelled, and the trace of another one."""
+    now = timezone.now()
+    with acting_as(user.pk):
+        ExportRequest.objects.create(user=user, status=ExportStatus.EXPIRED)
+    with as_operator("test"):
+        ErasureRequest.objects.create(
+            user=user,
+            status=ErasureStatus.CANCELLED,
+            token_digest=uuid7().bytes,
+            due_at=now,
+            cancelled_at=now,
+        )
+        Erasure.objects.create(user_id=uuid7(), erased_at=now, summary={}, receipt_sha256=b"x")
 
 
 def insert_key(raw: Connection, user_id: UUID, key: str) -> None:

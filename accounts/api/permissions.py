@@ -7,15 +7,27 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from accounts.errors import LoginRequiredError, ReauthenticationRequiredError
+from accounts.choices import Scope
+from accounts.errors import (
+    ConsentRequiredError,
+    LoginRequiredError,
+    PremiumRequiredError,
+    ProcessingRestrictedError,
+    ReauthenticationRequiredError,
+)
 from accounts.events import note_refused_access
+from accounts.selectors.consents import missing_consents
+from accounts.selectors.subscriptions import is_premium
 from accounts.tokens import Bearer
+from common.errors import FieldError
+from common.tenancy import acting_as
 
 if TYPE_CHECKING:
     # The framework loads this class while it is itself being imported.
     from common.api.views import TenantViewSet
 
 LOGIN_REQUIRED = "This needs a person who is logged in, not a personal access token."
+RESTRICTED = "You have restricted the processing of your things: lift the restriction first."
 PROOF_REQUIRED = "Log in again first: this needs a fresh proof of who you are."
 
 
@@ -32,7 +44,15 @@ class HasScope(BasePermission):
         if needed not in request.auth.scopes:
             note_refused_access(request.auth, needed)
             raise PermissionDenied(f"This needs a token with the scope {needed}.")
+        if request.method not in SAFE_METHODS and needed != Scope.ACCOUNT_WRITE:
+            refuse_while_restricted(request.auth)
         return True
+
+
+def refuse_while_restricted(bearer: Bearer) -> None:
+    """Raises ProcessingRestrictedError: things may be read, taken and erased, and nothing more."""
+    if bearer.user.processing_restricted_at is not None:
+        raise ProcessingRestrictedError(RESTRICTED)
 
 
 class HasLogin(BasePermission):
@@ -49,10 +69,38 @@ class HasLogin(BasePermission):
 class HasFreshLogin(HasLogin):
     """A person who proved who they are within the last minutes."""
 
-    def has_permission(self, request: Request, view: "TenantViewSet") -> bool:
+    def has_permission(self, request: Request, view: "TenantViewSet") -> bool:  # type: ignore[override]
         if not super().has_permission(request, view):
             return False
         limit = timezone.now() - timedelta(seconds=settings.FRESH_LOGIN_SECONDS)
-        if request.auth.proved_at < limit:  # type: ignore[union-attr, operator]  # a Bearer of a login, as HasLogin saw
+        if request.auth.proved_at < limit:  # type: ignore[union-attr]  # a Bearer of a login, as HasLogin saw
             raise ReauthenticationRequiredError(PROOF_REQUIRED)
+        return True
+
+
+class HasConsents(BasePermission):
+    """A person who has agreed to everything in its current version; one query."""
+
+    def has_permission(self, request: Request, view: "TenantViewSet") -> bool:  # type: ignore[override]
+        if not isinstance(request.auth, Bearer):
+            return False
+        user_id = request.auth.user.pk
+        with acting_as(user_id):
+            missing = missing_consents(user_id)
+        if missing:
+            raise ConsentRequiredError(
+                "Show the texts and ask first: see errors.",
+                errors=[FieldError(kind.value, "required", "It is missing.") for kind in missing],
+            )
+        return True
+
+
+class HasPremium(BasePermission):
+    """A person with premium in force; no query if the subscription came along with them."""
+
+    def has_permission(self, request: Request, view: "TenantViewSet") -> bool:  # type: ignore[override]
+        if not isinstance(request.auth, Bearer):
+            return False
+        if not is_premium(request.auth.user):
+            raise PremiumRequiredError("This needs a premium subscription that is in force.")
         return True

@@ -14,6 +14,17 @@ class Migration(migrations.Migration):
             model_name="personalaccesstoken",
             name="token_scopes_known",
         ),
+        # On the way back nothing may be left of the scope that there was not.
+        migrations.RunSQL(
+            migrations.RunSQL.noop,
+            [
+                "DELETE FROM accounts_personalaccesstoken WHERE scopes = ARRAY['account:write']::varchar[]",
+                """
+                UPDATE accounts_personalaccesstoken SET scopes = array_remove(scopes, 'account:write')
+                WHERE 'account:write' = ANY (scopes)
+                """,
+            ],
+        ),
         migrations.AlterField(
             model_name="personalaccesstoken",
             name="scopes",

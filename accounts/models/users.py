@@ -8,7 +8,15 @@ from django.db.models.functions import Lower, Now
 
 from accounts.choices import OPERATOR_ROLES, AccountStatus, Role
 from accounts.querysets import UserManager
+from common.encryption.fields import SealedTextField
+from common.encryption.purposes import Purpose
 from common.fields import Uuid7Field
+from common.tenancy import PERSON_ALIAS, current_alias
+
+OWN_COLUMNS = [
+    "username", "password", "last_login", "metadata", "full_name", "given_name", "family_name",
+    "updated_at",
+]  # fmt: skip
 
 
 class User(AbstractBaseUser):
@@ -34,7 +42,24 @@ class User(AbstractBaseUser):
         db_comment="Only an active account can log in or use its tokens",
     )
     metadata = models.JSONField(default=dict, blank=True, db_comment="Free-form details")
+    full_name = SealedTextField(
+        purpose=Purpose.PROFILE, owner="id", null=True, db_comment="Whole name (sealed)"
+    )
+    given_name = SealedTextField(
+        purpose=Purpose.PROFILE, owner="id", null=True, db_comment="Given name (sealed)"
+    )
+    family_name = SealedTextField(
+        purpose=Purpose.PROFILE, owner="id", null=True, db_comment="Family name (sealed)"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Registered")
+    updated_at = models.DateTimeField(
+        db_default=Now(), editable=False, db_comment="Profile or standing last changed"
+    )
+    processing_restricted_at = models.DateTimeField(
+        null=True,
+        editable=False,
+        db_comment="Since then their things are kept, and nothing else is done with them",
+    )
 
     objects = UserManager()
 
@@ -55,6 +80,15 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.username
+
+    def save(self, **options: Any) -> None:
+        """Through the login of persons a save that names no fields writes what they may change.
+
+        It has no grant on the other columns, and allauth names no fields.
+        """
+        if not self._state.adding and current_alias() == PERSON_ALIAS:
+            options.setdefault("update_fields", OWN_COLUMNS)
+        super().save(**options)
 
     @property
     def is_active(self) -> bool:  # type: ignore[override]  # Django has it as an attribute

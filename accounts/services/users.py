@@ -1,11 +1,18 @@
+from collections.abc import Mapping
+from uuid import UUID
+
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
-from accounts.choices import Role
+from accounts.choices import Role, SessionEnd
 from accounts.errors import UnknownUserError, UsernameTakenError, WeakPasswordError
-from accounts.models import User
+from accounts.models import PersonalAccessToken, StoredSession, User
+from accounts.services.access_tokens import revoke_tokens
+from accounts.services.sessions import end_sessions
 from common.errors import InvalidInputError
-from common.tenancy import as_operator
+from common.tenancy import acting_as, as_operator
 
 
 def create_operator(*, username: str, password: str, role: Role = Role.SUPERADMIN) -> User:
@@ -44,4 +51,47 @@ def find_user(username: str) -> User:
         user: User | None = User.objects.named(username).first()
     if user is None:
         raise UnknownUserError(f"There is no user called {username}.")
+    return user
+
+
+def note_changed_standing(*, user: User) -> None:
+    """Afterwards no login from before the change of role or status opens anything.
+
+    Neither does a token, unless the account is an active person's. Runs as the operator.
+    """
+    end_sessions(user_id=user.pk, because=SessionEnd.ACCOUNT_CLOSED)
+    # Those of operators belong to no login on a device.
+    StoredSession.objects.filter(user_id=user.pk).delete()
+    if user.is_staff or not user.is_active:
+        tokens = PersonalAccessToken.objects.visible_to(user.pk).not_revoked()
+        revoke_tokens(token_ids=list(tokens.values_list("pk", flat=True)))
+
+
+def free_username(user_id: UUID) -> str:
+    """A name for somebody who chose none; it says nothing of them, and is theirs alone."""
+    return f"user-{user_id.hex[-12:]}"
+
+
+def change_profile(*, user_id: UUID, changes: Mapping[str, str | None]) -> User:
+    """Afterwards the person's names are as given; what is not named stays.
+
+    `changes` may hold username, full_name, given_name and family_name. Raises InvalidInputError
+    for a malformed username and UsernameTakenError.
+    """
+    if "@" in (changes.get("username") or ""):
+        raise InvalidInputError("A username has no @: it must not look like an address.")
+    with acting_as(user_id):
+        user: User = User.objects.select_for_update(of=("self",)).get(pk=user_id)
+        for name, value in changes.items():
+            setattr(user, name, value)
+        try:
+            user.clean_fields(exclude=["password"])
+        except ValidationError as error:
+            raise InvalidInputError(" ".join(error.messages)) from error
+        user.updated_at = timezone.now()
+        try:
+            with transaction.atomic():
+                user.save(update_fields=[*changes, "updated_at"])
+        except IntegrityError as error:
+            raise UsernameTakenError("Choose another username.") from error
     return user

@@ -241,6 +241,7 @@ def test_own_acts_are_ones_own_and_those_of_the_house_are_not(ada: User) -> None
         ("accounts-personalaccesstoken-changed", "you"),
         ("accounts-personalaccesstoken-added", "you"),
         ("profile-change", "operator"),
+        ("secrets-revealed", "operator"),
         ("operator-looked", "operator"),
         ("profile-change", "house"),
         ("profile-change", "house"),
@@ -277,6 +278,7 @@ def test_an_operators_look_tells_neither_who_nor_why_nor_where_from(ada: User) -
         ("operator-acted", "accounts_personalaccesstoken", None,
          {"action": "revoke", "chosen": 1}),
         ("operator-looked", "accounts_user", None, {"listed": 3}),
+        ("secrets-revealed", "accounts_user", str(ada.pk), {"fields": ["names", "addresses"]}),
         ("operator-looked", "accounts_user", str(ada.pk), {}),
     ]  # fmt: skip
     assert {(row["address"], row["agent"]) for row in rows} == {(None, "")}

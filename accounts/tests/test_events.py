@@ -18,6 +18,7 @@ from accounts.choices import Role, Scope
 from accounts.models import PersonalAccessToken, User
 from accounts.services.access_tokens import issue_token, revoke_tokens
 from accounts.tests.factories import PASSWORD, client_of, make_operator, make_user
+from accounts.tests.phones import ADDRESS, Phone, person_of, registered
 from audit.choices import SecurityKind
 from audit.recording import record
 from common.health import redis_client
@@ -86,6 +87,19 @@ def test_a_wrong_password_is_noted_for_whom_it_was_meant(username: str) -> None:
     ]
     ((address, agent),) = values(origins(), "address", "agent")
     assert (str(address), agent) == ("192.0.2.44", AGENT)
+
+
+@pytest.mark.parametrize("kind", ["email", "username"])
+def test_a_wrong_password_for_an_address_is_its_owners(kind: str) -> None:
+    phone = registered()
+    ada = person_of(phone)
+    login = ADDRESS.upper() if kind == "email" else ada.username
+
+    Phone("stranger").call("post", "auth/login", {kind: login, "password": WRONG})
+    Client().post("/accounts/login/", {"login": login, "password": WRONG})
+
+    noted = security("login_failed")
+    assert values(noted, "user_id", "actor_id") == [(ada.pk, None)] * 2
 
 
 @pytest.mark.parametrize("username", ["nobody-marzipan", WRONG, "é\u202emarzipan"])
@@ -310,7 +324,8 @@ def test_a_registration_and_a_change_of_a_profile_have_names_and_no_words(ada: U
     assert (noted[2]["old"]["account_status"], noted[2]["new"]["account_status"]) == (
         "active", "suspended",
     )  # fmt: skip
-    assert set(noted[0]["new"]) == {"id", "role", "account_status", "created_at"}
+    kept = {"id", "role", "account_status", "created_at", "processing_restricted_at"}
+    assert set(noted[0]["new"]) == kept
     assert "marzipan" not in str(noted)
 
 

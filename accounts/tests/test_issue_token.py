@@ -28,7 +28,7 @@ def test_a_token_is_printed_that_opens_everything_for_ever() -> None:
     assert printed.count("\n") == 1
     assert bearer is not None
     assert bearer.user == ada
-    assert bearer.scopes == {"account:read", "archives:read", "archives:write"}
+    assert bearer.scopes == {"account:read", "account:write", "archives:read", "archives:write"}
     token = PersonalAccessToken.objects.get()
     assert (token.name, token.expires_at) == ("Issued by command", None)
 

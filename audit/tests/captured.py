@@ -29,7 +29,7 @@ EVENTS = """
 """
 CHECKS = """
     SELECT conrelid::regclass::text, conname FROM pg_constraint
-    WHERE contype IN ('c', 'f') AND conrelid = ANY (%s::regclass[])
+    WHERE contype IN ('c', 'f', 'x') AND conrelid = ANY (%s::regclass[])
 """
 
 
@@ -107,6 +107,12 @@ def insert_one_of_each(connection: Connection) -> dict[str, Any]:
     artifact = insert(connection, "dedup_artifact", user_id=user)
     return {
         "accounts_user": user,
+        "accounts_biometrickey": insert(connection, "accounts_biometrickey", user_id=user),
+        "accounts_consent": insert(connection, "accounts_consent", user_id=user),
+        "accounts_datakey": insert(connection, "accounts_datakey", user_id=user),
+        "accounts_erasurerequest": insert(connection, "accounts_erasurerequest", user_id=user),
+        "accounts_exportrequest": insert(connection, "accounts_exportrequest", user_id=user),
+        "accounts_subscription": insert(connection, "accounts_subscription", user_id=user),
         "accounts_personalaccesstoken": insert(
             connection, "accounts_personalaccesstoken", user_id=user
         ),
@@ -121,6 +127,31 @@ ROWS: dict[str, dict[str, object]] = {
     "accounts_user": {
         "username": "ada.lovelace", "password": "!", "role": "user", "account_status": "active",
         "metadata": '{"wish": "a secret wish"}',
+    },
+    "accounts_biometrickey": {
+        "device_id": "my secret telephone", "kind": "face", "public_key": b"secret key",
+        "label": b"secret label", "status": "pending", "failures": 0,
+    },
+    "accounts_consent": {
+        "type": "privacy_policy", "version": 1, "given": True, "document_sha256": b"secret digest",
+        "method": "bundled", "source": "api", "address": b"secret address",
+    },
+    "accounts_datakey": {
+        "purpose": "profile", "version": 1, "provider": "local", "key_id": "first",
+        "wrapped": b"secret key",
+    },
+    "accounts_erasurerequest": {
+        "status": "waiting", "token_digest": b"secret digest", "due_at": "2026-01-01T00:00:00Z",
+        "counts": "{}", "receipt": '{"wish": "a secret wish"}',
+    },
+    "accounts_exportrequest": {
+        "status": "queued", "attempts": 0, "stored_as": "secret.zip", "size": 7,
+    },
+    "accounts_subscription": {
+        "tier": "premium", "plan": "monthly", "status": "active", "provider": "local",
+        "external_id": b"secret id", "external_digest": b"secret digest", "renews": True,
+        "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-02-01T00:00:00Z",
+        "purchased_at": "2026-01-01T00:00:00Z", "stated_at": "2026-01-01T00:00:00Z",
     },
     "accounts_personalaccesstoken": {
         "name": "of my laptop", "digest": b"secret digest", "hint": "cp_secret",
@@ -149,6 +180,7 @@ OTHERWISE = {
     "bytea": "'a wish'::bytea",
     "character varying[]": "ARRAY['a wish']",
     "timestamp with time zone": "now() + interval '1 day'",
+    "boolean": "NOT {column}",
     "bigint": "{column} + 1",
     "integer": "{column} + 1",
     "smallint": "{column} + 1",

@@ -211,7 +211,13 @@ def test_the_tables_to_choose_from_are_those_that_are_captured(browser: Client) 
     shown = page(browser, "changeevent")
 
     assert re.findall(r'<option value="(\w+_\w+)"', shown) == [
+        "accounts_biometrickey",
+        "accounts_consent",
+        "accounts_datakey",
+        "accounts_erasurerequest",
+        "accounts_exportrequest",
         "accounts_personalaccesstoken",
+        "accounts_subscription",
         "accounts_user",
         "dedup_artifact",
         "dedup_conversation",

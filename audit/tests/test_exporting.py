@@ -54,7 +54,9 @@ def test_a_change_is_a_line_without_words() -> None:
         str(ada.pk),
         "INSERT",
     )
-    assert line["new"].keys() == {"id", "role", "account_status", "created_at"}
+    assert line["new"].keys() == {
+        "id", "role", "account_status", "created_at", "processing_restricted_at",
+    }  # fmt: skip
     assert (line["n"], line["previous"]) == (1, BEGINNING.hex())
     assert line["hash"] == hash_of(line).hex()
     assert "ada" not in {str(value) for value in line["new"].values()}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]  # it has no types
+import boto3
 import pytest
 from django.core.files.storage import default_storage
 from moto import mock_aws

@@ -11,7 +11,7 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, Request
 from django.db import DatabaseError, transaction
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
-from django.views import defaults
+from django.views import csrf, defaults
 from psycopg.errors import InsufficientPrivilege, QueryCanceled
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -147,6 +147,12 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     if not _is_api(request):
         return defaults.permission_denied(request, exception)
     return problem_response(403, "permission_denied", "You may not do this.")
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    if not _is_api(request):
+        return csrf.csrf_failure(request, reason=reason)
+    return problem_response(403, "permission_denied", "The CSRF token is missing or wrong.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

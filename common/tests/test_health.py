@@ -58,7 +58,7 @@ def test_what_works_is_ok(live_process: None) -> None:
     record_heartbeat("beat")
 
     assert readiness(list(CHECKS)) == dict.fromkeys(
-        ["database", "migrations", "redis", "worker", "beat", "live"], "ok"
+        ["database", "migrations", "redis", "keys", "worker", "beat", "live"], "ok"
     )
 
 
@@ -121,7 +121,7 @@ def test_readyz_answers_ok_when_each_check_is() -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "checks": {"database": "ok", "migrations": "ok", "redis": "ok"},
+        "checks": {"database": "ok", "migrations": "ok", "redis": "ok", "keys": "ok"},
     }
 
 
@@ -137,7 +137,7 @@ def test_readyz_names_what_failed_and_keeps_its_address(
     assert answer.status_code == 503
     assert answer.json() == {
         "status": "unavailable",
-        "checks": {"database": "ok", "migrations": "ok", "redis": "failed"},
+        "checks": {"database": "ok", "migrations": "ok", "redis": "failed", "keys": "ok"},
     }
     assert "not ready: redis: ConnectionError: " in caplog.text
 

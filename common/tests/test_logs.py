@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import context
-from common.logs import MASK, JsonLogFormatter, mask
+from common.ids import uuid7
+from common.logs import MASK, JsonLogFormatter, mask, pseudonym_of
 
 PERSON = UUID("019a0000-0000-7000-8000-000000000001")
 
@@ -28,6 +29,9 @@ ADDRESSES = st.one_of(
 SECRETS = st.one_of(
     TOKENS.map(lambda token: (token, token)),
     TOKENS.map(lambda token: (token, f"Bearer {token}")),
+    TOKENS.map(lambda token: (token[3:], f"cpr_{token[3:]}")),
+    TOKENS.map(lambda token: (token[3:], f"eyJ0.{token[3:]}.{token[3:]}")),
+    WORDS.map(lambda word: (word, f"X-Session-Token: {word}")),
     WORDS.map(lambda word: (word, f"Authorization: Basic {word}==")),
     WORDS.map(lambda word: (word, f"Authorization: Token {word}")),
     WORDS.map(lambda word: (word, f"{{'Authorization': 'Digest {word}'}}")),
@@ -74,9 +78,24 @@ def test_a_line_carries_the_request_and_the_person() -> None:
         line = line_of("hello")
 
     assert line["request_id"] == "019a0000-0000-7000-8000-00000000beef"
-    assert line["user_id"] == str(PERSON)
+    assert line["person"] == pseudonym_of(PERSON)
+    assert str(PERSON) not in json.dumps(line)
+    assert PERSON.hex not in json.dumps(line)
     assert "request_id" not in line_of("hello")
-    assert "user_id" not in line_of("hello")
+    assert "person" not in line_of("hello")
+
+
+def test_a_person_has_one_pseudonym_that_follows_from_the_key(settings: object) -> None:
+    first = pseudonym_of(PERSON)
+    assert len(first) == 16
+    assert pseudonym_of(uuid7()) != first
+
+    pseudonym_of.cache_clear()
+    assert pseudonym_of(PERSON) == first
+    pseudonym_of.cache_clear()
+    settings.ENCRYPTION_LOOKUP_KEY = b"x" * 64  # type: ignore[attr-defined]
+    assert pseudonym_of(PERSON) != first
+    pseudonym_of.cache_clear()
 
 
 @given(secret=SECRETS, before=BEFORE, after=AFTER)

@@ -109,6 +109,8 @@ def echo(request: HttpRequest, word: str) -> HttpResponse:
 
 
 urlpatterns = [
+    # Pages lead back to it.
+    path("", lambda _: HttpResponse(), name="site"),
     path("api/fail/<str:kind>", FailingView.as_view()),
     path("sentence", SentenceView.as_view()),
     path("echo/<str:word>", echo),

@@ -13,7 +13,16 @@ from django.urls import reverse
 from accounts.choices import Role
 from accounts.models import PersonalAccessToken, User
 from accounts.services.access_tokens import issue_token
-from accounts.tests.factories import PASSWORD, make_operator, make_user, operator_browser
+from accounts.services.subscriptions import start_free_subscription
+from accounts.tests.consents import agree_to_everything
+from accounts.tests.devices import keep_biometric_key
+from accounts.tests.factories import (
+    PASSWORD,
+    keep_session,
+    make_operator,
+    make_user,
+    operator_browser,
+)
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
 from dedup.choices import ImportStatus
@@ -34,11 +43,15 @@ SHOWN = {
 
 @pytest.fixture
 def ada() -> User:
-    """A person with an archive and a token."""
+    """A person with an archive, a token, consents and a subscription."""
     ada = make_user("ada")
+    agree_to_everything(ada)
+    start_free_subscription(user_id=ada.pk)
     path = next(SAMPLES.rglob("*-*-*-*-*.jsonl"))
     import_path(user_id=ada.pk, path=path)
     issue_token(user=ada, name="Ada's laptop")
+    keep_biometric_key(ada)
+    keep_session(ada)
     return ada
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from django.conf import settings
 
+from common.encryption.parsing import as_setting
 from config.management.commands.run import programs
 
 ROOT = settings.BASE_DIR
@@ -99,6 +100,8 @@ def filled_environment(service: str, folder: Path) -> dict[str, str]:
     address = f"postgresql://app:{PASSWORD}@postgres:5432/commonplace"
     secrets = {
         "secret_key": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-abcdefg",
+        "encryption_keys": f"first:{as_setting(bytes(32))}",
+        "encryption_lookup_key": as_setting(bytes(64)),
         "database_url": address,
         "database_operator_url": address.replace("app", "operator", 1),
         "database_metrics_url": address.replace("app", "metrics", 1),
@@ -196,7 +199,7 @@ def test_secrets_come_from_files_only() -> None:
 
     for name, service in described["services"].items():
         for variable, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|SECRET|DATABASE_\w*URL", variable):
+            if re.search(r"PASSWORD|SECRET|DATABASE_\w*URL|ENCRYPTION_\w*KEY", variable):
                 assert variable.endswith("_FILE"), variable
                 assert Path(value).parent == Path("/run/secrets"), variable
                 assert Path(value).name in service["secrets"], (name, variable)
@@ -248,7 +251,16 @@ def test_the_example_sets_nothing_and_shows_no_secret() -> None:
     given = {name: value for comment, name, value in lines_of_example() if not comment}
 
     assert given == dict.fromkeys(
-        ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "DATABASE_OPERATOR_URL", "REDIS_URL"], ""
+        [
+            "SECRET_KEY",
+            "ALLOWED_HOSTS",
+            "DATABASE_URL",
+            "DATABASE_OPERATOR_URL",
+            "REDIS_URL",
+            "ENCRYPTION_KEYS",
+            "ENCRYPTION_LOOKUP_KEY",
+        ],
+        "",
     )
 
 
@@ -266,7 +278,8 @@ def test_the_processes_need_nothing_but_the_requirements_of_the_image(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED_BY_THE_PROCESSES, *required],
         cwd=ROOT,
-        env=filled_environment("web", tmp_path),
+        # A pool would go on looking for the database, which there is none.
+        env=filled_environment("web", tmp_path) | {"DATABASE_POOL_SIZE": "0"},
         capture_output=True,
         text=True,
         check=False,
@@ -294,7 +307,7 @@ def test_the_image_keeps_no_setting_of_its_build() -> None:
     kept = re.findall(r"^ENV (.*?[^\\])$", image, re.MULTILINE | re.DOTALL)
 
     assert kept
-    assert not re.search(r"SECRET_KEY|DATABASE_URL|REDIS_URL", " ".join(kept))
+    assert not re.search(r"_KEYS?\b|DATABASE_URL|REDIS_URL", " ".join(kept))
     assert not re.search(r"^ARG ", image, re.MULTILINE)
 
 
@@ -339,7 +352,10 @@ def test_the_live_process_only_lacks_what_belongs_to_pages(tmp_path: Path) -> No
     assert "ImproperlyConfigured" not in done.stderr
 
 
-@pytest.mark.parametrize("missing", ["SECRET_KEY", "DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    "missing",
+    ["SECRET_KEY", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS", "ENCRYPTION_LOOKUP_KEY"],
+)
 def test_a_missing_setting_ends_the_start_with_its_name(missing: str, tmp_path: Path) -> None:
     environment = filled_environment("web", tmp_path)
     given = missing if missing in environment else f"{missing}_FILE"
@@ -410,14 +426,10 @@ def test_connections_are_checked_before_they_are_used_again() -> None:
 
 def test_static_files_are_collected_with_the_values_of_the_image(tmp_path: Path) -> None:
     image = (ROOT / "Dockerfile").read_text()
-    values = dict(
-        re.findall(
-            r"^\s*(?:RUN )?(SECRET_KEY|DATABASE_URL|REDIS_URL)=(\S+) \\$", image, re.MULTILINE
-        )
-    )
+    values = dict(re.findall(r"^\s*(?:RUN )?(\w+_(?:KEYS?|URL))=(\S+) \\$", image, re.MULTILINE))
 
     done = run_manage("collectstatic", "--noinput", **values, LOCAL_DIR=str(tmp_path))
 
-    assert len(values) == 3
+    assert len(values) == 5
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "static" / "staticfiles.json").exists()

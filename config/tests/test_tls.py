@@ -9,6 +9,8 @@ import pytest
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
+from common.encryption.parsing import as_setting
+
 PASSWORD = "hunter2-of-the-example"
 
 # Prints what the settings make of the addresses.
@@ -32,6 +34,8 @@ def read(
         "DATABASE_URL": address,
         "DATABASE_TLS": tls,
         "REDIS_URL": "redis://redis.example:6379/0",
+        "ENCRYPTION_KEYS": f"first:{as_setting(bytes(32))}",
+        "ENCRYPTION_LOOKUP_KEY": as_setting(bytes(64)),
     }
     return subprocess.run(
         [sys.executable, "-c", SHOW],

@@ -20,6 +20,7 @@ REMEDIES = {
     "database": "Is the database up, and are the roles set up? manage.py bootstrap_database",
     "migrations": "Bring the schema up to date: manage.py migrate",
     "redis": "Is Redis up, and is REDIS_URL right? Imports by upload wait until it is.",
+    "keys": "Put back the keys that are named, from where you keep them: docs/encryption.md",
     "worker": "Start a worker: make run, or the worker command in docs/operations.md",
     "beat": "Start beat: make run, or the beat command in docs/operations.md",
     "live": "Start it: make run, or the live command in docs/operations.md. If it runs on another"

@@ -19,6 +19,8 @@ from accounts.models import User
 from accounts.services.access_tokens import issue_token
 from accounts.services.users import create_operator, first_operator
 from accounts.tokens import bearer_of
+from common.encryption.checks import verify_keys
+from common.encryption.errors import EncryptionError
 from common.health import CHECKS
 from embedded.supervisor import Program, supervise
 
@@ -46,6 +48,10 @@ class Command(BaseCommand):
             )
         call_command("bootstrap_database", verbosity=0)
         call_command("migrate", verbosity=0)
+        try:
+            verify_keys()
+        except EncryptionError as error:
+            raise CommandError(str(error)) from error
         operator = first_operator() or self._create_first_operator()
         token_file = _keep_token(operator, settings.LOCAL_DIR / "api-token")
         if settings.SAMPLE_DATA:

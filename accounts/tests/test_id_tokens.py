@@ -1,0 +1,162 @@
+"""Signing in with an ID token of Google or Apple: verified, for us, fresh, and once."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+
+from accounts.models import Consent, DeviceSession, User
+from accounts.tests.phones import ADDRESS, ALL_CONSENTS, Phone, person_of, registered
+from accounts.tests.providers import CLIENT_ID, ISSUERS, SETTINGS, Provider, new_key
+from common.tenancy import acting_as
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=["google", "apple"])
+def provider(request: pytest.FixtureRequest, settings: object) -> Iterator[Provider]:
+    settings.SOCIALACCOUNT_PROVIDERS = SETTINGS  # type: ignore[attr-defined]
+    found = Provider(request.param)
+    with found.publishing():
+        yield found
+
+
+def nonce_for(phone: Phone) -> str:
+    return str(phone.call("post", "/api/v1/auth/nonce/").json()["nonce"])
+
+
+def offer(phone: Phone, provider: Provider, id_token: str) -> int:
+    token = {"client_id": CLIENT_ID, "id_token": id_token}
+    body = {"provider": provider.name, "process": "login", "token": token}
+    return int(phone.call("post", "auth/provider/token", body).status_code)
+
+
+def sign_in(phone: Phone, provider: Provider, **claims: Any) -> int:
+    return offer(phone, provider, provider.id_token(nonce_for(phone), **claims))
+
+
+def sign_up(phone: Phone, provider: Provider, **claims: Any) -> None:
+    assert sign_in(phone, provider, **claims) == 401
+    answer = phone.call(
+        "post", "auth/provider/signup", {"email": ADDRESS, "consents": ALL_CONSENTS}
+    )
+    assert answer.status_code == 200, answer.content
+
+
+def test_a_person_signs_up_and_comes_back(provider: Provider) -> None:
+    sign_up(Phone(), provider, name="Ada Lovelace" if provider.name == "google" else None)
+    tablet = Phone("tablet")
+
+    assert sign_in(tablet, provider) == 200
+
+    account = tablet.call("get", "/api/v1/account/").json()
+    assert account["addresses"] == [{"email": ADDRESS, "verified": True, "primary": True}]
+    user = User.objects.get()
+    with acting_as(user.pk):
+        assert Consent.objects.count() == 5
+    assert [session.method for session in DeviceSession.objects.order_by("pk")] == [
+        "socialaccount",
+        "socialaccount",
+    ]
+    social = SocialAccount.objects.get()
+    assert (social.provider, social.uid, social.extra_data) == (
+        provider.name,
+        f"{provider.name}-subject-1",
+        {},
+    )
+
+
+def test_nobody_comes_in_without_consents(provider: Provider) -> None:
+    phone = Phone()
+    assert sign_in(phone, provider) == 401
+
+    answer = phone.call("post", "auth/provider/signup", {"email": ADDRESS, "consents": {}})
+
+    assert answer.status_code == 400
+    assert not User.objects.exists()
+    assert not SocialAccount.objects.exists()
+
+
+def test_an_id_token_counts_once(provider: Provider) -> None:
+    sign_up(Phone(), provider)
+    phone, thief = Phone("phone 2"), Phone("thief")
+    id_token = provider.id_token(nonce_for(phone))
+
+    assert offer(phone, provider, id_token) == 200
+    assert offer(thief, provider, id_token) == 400
+
+    assert thief.access_token == ""
+
+
+def test_a_client_may_give_the_digest_of_the_nonce(provider: Provider) -> None:
+    sign_up(Phone(), provider)
+    phone = Phone("phone 2")
+    digest = hashlib.sha256(nonce_for(phone).encode()).hexdigest()
+
+    assert offer(phone, provider, provider.id_token(digest)) == 200
+    assert offer(Phone("thief"), provider, provider.id_token(digest)) == 400
+
+
+@pytest.mark.parametrize("nonce", [None, "", "made up", "0" * 64])
+def test_a_token_without_a_nonce_of_ours_is_refused(provider: Provider, nonce: str | None) -> None:
+    phone = Phone()
+
+    assert offer(phone, provider, provider.id_token(nonce)) == 400
+
+    assert not User.objects.exists()
+    assert phone.call("get", "auth/provider/signup").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aud": "another-app"},
+        {"iss": "https://accounts.example.org"},
+        {"exp": int(time.time()) - 60},
+    ],
+)
+def test_a_token_for_others_from_others_or_of_yesterday_is_refused(
+    provider: Provider, wrong: dict[str, object]
+) -> None:
+    assert sign_in(Phone(), provider, **wrong) == 400
+
+
+def test_a_token_that_somebody_else_signed_is_refused(provider: Provider) -> None:
+    phone = Phone()
+
+    assert offer(phone, provider, provider.id_token(nonce_for(phone), key=new_key())) == 400
+
+
+def test_a_token_that_nobody_signed_is_refused(provider: Provider) -> None:
+    phone = Phone()
+    claims = {
+        "iss": ISSUERS[provider.name],
+        "aud": CLIENT_ID,
+        "sub": "x",
+        "nonce": nonce_for(phone),
+    }
+    unsigned = jwt.encode(
+        {**claims, "exp": int(time.time()) + 60}, "", algorithm="none", headers={"kid": "key-1"}
+    )
+
+    assert offer(phone, provider, unsigned) == 400
+
+
+def test_the_same_address_from_a_provider_opens_no_account_that_exists(provider: Provider) -> None:
+    owner = registered()
+    taker = Phone("taker")
+
+    sign_in(taker, provider)
+    answer = taker.call(
+        "post", "auth/provider/signup", {"email": ADDRESS, "consents": ALL_CONSENTS}
+    )
+
+    assert answer.status_code != 200
+    assert taker.access_token == ""
+    assert not SocialAccount.objects.exists()
+    assert EmailAddress.objects.get().user_id == person_of(owner).pk
