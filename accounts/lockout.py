@@ -9,7 +9,7 @@ Redis, under digests of what was typed; those of the admin and of the other door
 import hmac
 import ipaddress
 import logging
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from redis import Redis, RedisError
@@ -139,7 +139,7 @@ def _run(script: str, account: str, origin: str, *arguments: int) -> Any:
         _key("known", account, origin),
         _key("kept", account),
     ]
-    return cast("Any", redis_client()).eval(script, len(keys), *keys, *arguments)
+    return redis_client().register_script(script)(keys=keys, args=list(arguments))
 
 
 def _account_lock(client: Redis, account: str, origin: str) -> int:
