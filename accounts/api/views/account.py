@@ -7,7 +7,6 @@ from accounts.choices import Scope
 from accounts.models import User
 from accounts.services.users import change_profile
 from common.api.views import TenantViewSet
-from common.tenancy import acting_as
 
 
 class AccountViewSet(TenantViewSet):
@@ -29,5 +28,5 @@ class AccountViewSet(TenantViewSet):
         return self._answer(change_profile(user_id=self.user_id, changes=given.validated_data))
 
     def _answer(self, user: User) -> Response:
-        with acting_as(user.pk):
-            return Response(self.get_serializer(user).data)
+        # Identities are read without an actor: the credential and the addresses, and no more.
+        return Response(self.get_serializer(user).data)
