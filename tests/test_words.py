@@ -34,8 +34,11 @@ from accounts.models import PersonalAccessToken, User
 from accounts.services.access_tokens import issue_token, revoke_tokens
 from accounts.services.subscriptions import start_free_subscription
 from accounts.tests.devices import Device
-from accounts.tests.factories import logged_in_client_of
+from accounts.tests.factories import keep_session, logged_in_client_of
+from accounts.tests.phones import PASSWORD as PHONE_PASSWORD
+from accounts.tests.phones import Phone, code_in, deliver_mail, registered
 from accounts.tests.purchases import local_store, purchase_of
+from accounts.tests.test_second_factors import totp, turn_on
 from audit.choices import SecurityKind
 from audit.tests.streams import export_everything
 from common.queue import ACTOR_HEADER, REQUEST_HEADER
@@ -59,7 +62,8 @@ LIVE_MIDDLEWARE = [
 # What a journey of a person and an operator does not come by.
 OF_THE_HOUSE = {
     SecurityKind.RETENTION_APPLIED, SecurityKind.BACKUP_MADE, SecurityKind.BACKUP_RESTORED,
-    SecurityKind.DRILL_RUN,
+    SecurityKind.DRILL_RUN, SecurityKind.KEYS_ROTATED, SecurityKind.PERSON_ERASED,
+    SecurityKind.ERASURES_REPLAYED,
 }  # fmt: skip
 
 
@@ -281,6 +285,45 @@ class Journey:
                 "messages": Message.objects.filter(conversation=whole).earliest("id").pk,
             }
 
+    def go_through_the_doors(self) -> None:
+        """Somebody signs up, logs in and proves it in every way, and is guessed at."""
+        address = f"{WORDS['address']}@example.org"
+        phone = Phone(WORDS["device name"])
+        names = {name: WORDS[name] for name in ("full_name", "given_name", "family_name")}
+        assert phone.sign_up(address, **names).status_code == 401
+        assert phone.confirm().status_code == 200
+        secret = turn_on(phone)
+        more = {"email": f"{WORDS['second address']}@example.org"}
+        assert phone.call("post", "account/email", more).status_code == 200
+        code = {"key": code_in(deliver_mail()[-1])}
+        assert phone.call("post", "auth/email/verify", code).status_code == 200
+        change = {"current_password": PHONE_PASSWORD, "new_password": WORDS["new password"]}
+        assert phone.call("post", "account/password/change", change).status_code == 200
+        asking = Phone(WORDS["forgetful device"])
+        asking.call("post", "auth/password/request", {"email": address})
+        reset = {"key": code_in(deliver_mail()[-1]), "password": WORDS["reset password"]}
+        assert asking.call("post", "auth/password/reset", reset).status_code == 401
+        tablet = Phone(WORDS["tablet"])
+        tablet.log_in(address, WORDS["reset password"])
+        assert tablet.call("post", "auth/2fa/authenticate", {"code": "000000"}).status_code == 400
+        code = {"code": totp(secret, 1)}
+        assert tablet.call("post", "auth/2fa/authenticate", code).status_code == 200
+        erasure = "/api/v1/account/erasure/"
+        asked = tablet.call("post", erasure, {"confirmation": "DELETE_ALL_MY_DATA"})
+        assert asked.status_code == 202, asked.content
+        back = Phone().call("post", f"{erasure}cancel/", {"token": asked.json()["token"]})
+        assert back.status_code in {200, 204}
+        deliver_mail()
+        other = registered(WORDS["other device"], f"{WORDS['other address']}@example.org")
+        first = other.refresh_token
+        other.refresh()
+        other.refresh()
+        assert Phone(refresh_token=first).refresh().status_code == 400
+        guesses = [Phone().log_in(address, WORDS["guess"]).status_code for _ in range(6)]
+        assert guesses == [400] * 5 + [429]
+        # Of mails, which were delivered.
+        empty_queue()
+
     def use_the_account(self) -> None:
         """What a person keeps, makes and holds."""
         login = logged_in_client_of(self.person)
@@ -303,6 +346,7 @@ class Journey:
         bad = {WORDS["bad preference name"].upper(): WORDS["bad preference"]}
         assert login.patch(path, bad).status_code == 400
         self.keys["preferences"] = "theme"
+        self.keys["sessions"] = keep_session(self.person).pk
 
     def make_token(self, login: APIClient) -> None:
         ends = timezone.now() + timedelta(days=1)
@@ -570,6 +614,7 @@ def journey(tmp_path: Path) -> Iterator[Journey]:
     journey.make_accounts()
     journey.import_by_command()
     journey.import_by_upload()
+    journey.go_through_the_doors()
     journey.use_the_account()
     journey.visit_every_route()
     journey.write_to_every_route()
@@ -621,7 +666,11 @@ def prove_that_it_went_everywhere(journey: Journey) -> None:
         # Of stores that are not configured.
         (f"api/v1/subscription/notifications/{store}/", "POST")
         for store in ("apple", "google")
-    }
+    } | {
+        # What was never asked for, and a link that there never was.
+        ("api/v1/account/erasure/", "GET"), ("api/v1/account/erasure/", "HEAD"),
+        ("api/v1/account/exports/download/<token>/", "GET"),
+    }  # fmt: skip
     assert {
         verb for (model, verb), status in journey.statuses.items()
         if model in MODELS and status == 200

@@ -42,6 +42,7 @@ def connect() -> None:
         (mfa_signals.authenticator_added, note_second_factor),
         (mfa_signals.authenticator_removed, note_second_factor),
         (mfa_signals.authenticator_reset, note_second_factor),
+        (mfa_signals.authentication_failed, note_failed_factor),
     ):
         signal.connect(receiver, dispatch_uid=f"identity {receiver.__name__} {id(signal)}")
     remember_used_codes()
@@ -110,6 +111,10 @@ def note_second_factor(sender: Any, user: User, authenticator: Any, **_: Any) ->
         actor_id=user.pk,
         details={"type": str(authenticator.type)},
     )
+
+
+def note_failed_factor(sender: Any, user: User, **_: Any) -> None:
+    record(SecurityKind.SECOND_FACTOR_FAILED, user_id=user.pk)
 
 
 def session_of(request: HttpRequest) -> UUID | None:

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.tests.factories import make_user
+from common.encryption.checks import verify_keys
 from common.tenancy import acting_as
 from common.tests.broker import empty_queue
 from common.tests.connections import connect_as_superuser
@@ -171,6 +172,8 @@ def test_a_killed_worker_leaves_nothing_of_a_chatgpt_zip_and_another_one_all_of_
     make_tables_new()
     owner, messages = make_user(), CONVERSATIONS * MESSAGES_OF_EACH
     row = queue_upload(owner.pk, big_chatgpt_zip(), "chatgpt.zip")
+    # As the first process of an installation does.
+    verify_keys()
     before = counts_of_tables()
 
     kill_once(lambda: (progress_of(row.pk) or 0) and progress_of(row.pk).records > 0)  # type: ignore[union-attr]  # it stays
@@ -195,6 +198,8 @@ def test_a_worker_that_is_killed_while_it_writes_leaves_the_text_that_was_there(
     run_import(queue_upload(owner.pk, export_of(KNOWN_TURNS), "talk.txt").pk, owner.pk)
     empty_queue()
     row = queue_upload(owner.pk, export_of(TURNS), "talk.txt")
+    # As the first process of an installation does.
+    verify_keys()
     before = counts_of_tables()
     assert before["dedup_message"] == KNOWN_TURNS
 
