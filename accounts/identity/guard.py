@@ -5,15 +5,15 @@ answer with empty pages.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
-from math import isfinite
 from typing import Any, NoReturn
 
 from allauth.headless.internal.restkit.views import RESTView
 from django.http import HttpRequest, HttpResponseBase
 
 from common.api.errors import problem_response
+from common.json_values import fault_of
 
 View = Callable[..., HttpResponseBase]
 
@@ -84,32 +84,7 @@ def _fault_of(body: bytes) -> str:
         return "The body is not JSON, or is nested too deeply."
     if not isinstance(data, dict):
         return "The body is not an object of JSON."
-    if not all(map(_can_be_kept, _leaves(data))):
-        return "The body holds a character or a number that cannot be kept."
-    return ""
-
-
-def _leaves(data: Any) -> Iterator[Any]:
-    """Every name and every value, however deep."""
-    waiting = [data]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            yield from part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-        else:
-            yield part
-
-
-def _can_be_kept(leaf: Any) -> bool:
-    """Not NUL, half of a surrogate pair, or a number beyond all bounds."""
-    if isinstance(leaf, float):
-        return isfinite(leaf)
-    if isinstance(leaf, str):
-        return "\0" not in leaf and not any("\ud800" <= sign <= "\udfff" for sign in leaf)
-    return True
+    return fault_of(data)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """Settings that frontends keep for a person, by name."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from accounts.errors import TooManyPreferencesError
 from accounts.models import Preference
 from accounts.models.preferences import KEY_PATTERN, LARGEST_VALUE_BYTES
 from common.errors import FieldError, InvalidInputError, NotFoundError
+from common.json_values import fault_of
 from common.locks import lock
 from common.tenancy import acting_as
 
@@ -90,30 +90,8 @@ def _check(key: str, value: Any) -> None:
             "invalid",
             f"A name has at most {LONGEST_KEY} characters: a-z, 0-9, _ and ., a letter first.",
         )
-    if fault := _fault_of(value):
+    if fault := fault_of(value, deepest=DEEPEST_VALUE):
         raise _invalid("value", "invalid", fault)
-
-
-def _fault_of(value: Any) -> str:
-    """Why the database cannot keep the value as JSON, or ""."""
-    waiting = [(value, 1)]
-    while waiting:
-        item, depth = waiting.pop()
-        if depth > DEEPEST_VALUE:
-            return f"A value is nested at most {DEEPEST_VALUE} deep."
-        if isinstance(item, str) and not _is_storable(item):
-            return "A text holds no NUL and no half of a surrogate pair."
-        if isinstance(item, float) and not math.isfinite(item):
-            return "A number is too large."
-        if isinstance(item, dict):
-            waiting += [(part, depth + 1) for pair in item.items() for part in pair]
-        if isinstance(item, list):
-            waiting += [(part, depth + 1) for part in item]
-    return ""
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _invalid(field: str, code: str, sentence: str) -> InvalidInputError:
