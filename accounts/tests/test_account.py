@@ -15,6 +15,7 @@ def test_a_person_reads_their_own_account() -> None:
     assert answer.json()["id"] == str(user.pk)
     assert answer.json()["username"] == "ada"
     assert answer.json()["role"] == "user"
+    assert answer.headers["Cache-Control"] == "private, no-store"
 
 
 def test_a_token_without_the_scope_is_refused() -> None:

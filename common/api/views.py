@@ -21,6 +21,14 @@ class TenantViewSet(GenericViewSet):  # type: ignore[type-arg]  # generic in the
     read_scope: str
     write_scope: str
 
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        answer: Response = super().finalize_response(request, response, *args, **kwargs)
+        # What is somebody's own is kept by nobody on the way, unless the view says otherwise.
+        answer.headers.setdefault("Cache-Control", "private, no-store")
+        return answer
+
     @property
     def user_id(self) -> UUID:
         user_id = self.request.user.pk
