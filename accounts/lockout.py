@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from redis import Redis, RedisError
+from redis import RedisError
 
 from accounts.errors import LockedOutError
 from common.encryption.derivation import derive
@@ -63,21 +63,6 @@ FORGET_FAILURES = """
 """
 
 
-def refuse_if_locked(login: str, address: str) -> None:
-    """Raises LockedOutError while this login is locked for the address."""
-    account, origin = _digests(login, address)
-    try:
-        client = redis_client()
-        seconds = max(
-            client.ttl(_key("locked", account, origin)), _account_lock(client, account, origin)
-        )
-    except RedisError:
-        # Readiness says that Redis is away; nobody is kept out for that.
-        logger.exception("failed logins cannot be counted")
-        return
-    _refuse_for(seconds)
-
-
 def count_attempt(login: str, address: str) -> bool:
     """Afterwards the attempt counts as a failure, until `note_success` takes it back.
 
@@ -97,9 +82,14 @@ def count_attempt(login: str, address: str) -> bool:
             ACCOUNT_WINDOW_SECONDS,
         )
     except RedisError:
+        # Readiness says that Redis is away; nobody is kept out for that.
         logger.exception("failed logins cannot be counted")
         return False
-    _refuse_for(seconds)
+    if seconds > 0:
+        raise LockedOutError(
+            f"There were too many failed logins: wait {seconds} seconds, or reset the password.",
+            retry_after=seconds,
+        )
     return bool(locks)
 
 
@@ -123,14 +113,6 @@ def open_account(login: str) -> None:
         logger.exception("failed logins cannot be counted")
 
 
-def _refuse_for(seconds: int) -> None:
-    if seconds > 0:
-        raise LockedOutError(
-            f"There were too many failed logins: wait {seconds} seconds, or reset the password.",
-            retry_after=seconds,
-        )
-
-
 def _run(script: str, account: str, origin: str, *arguments: int) -> Any:
     keys = [
         _key("failed", account, origin),
@@ -140,15 +122,6 @@ def _run(script: str, account: str, origin: str, *arguments: int) -> Any:
         _key("kept", account),
     ]
     return redis_client().register_script(script)(keys=keys, args=list(arguments))
-
-
-def _account_lock(client: Redis, account: str, origin: str) -> int:
-    """Seconds for which addresses that are not known are refused."""
-    failures = int(client.get(_key("failed", account)) or 0)
-    is_known = client.exists(_key("known", account, origin))
-    if failures < settings.LOCKOUT_ACCOUNT_FAILURES or is_known:
-        return 0
-    return client.ttl(_key("failed", account))
 
 
 def _digests(login: str, address: str) -> tuple[str, str]:

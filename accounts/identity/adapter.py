@@ -8,7 +8,6 @@ from allauth.account.internal.flows.reauthentication import get_reauthentication
 from allauth.account.models import EmailAddress
 from allauth.core import context as allauth_context
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.core.internal.ratelimit import respond_429
 from allauth.headless.base.response import ForbiddenResponse, ReauthenticationResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
@@ -22,20 +21,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.choices import Role
-from accounts.errors import LockedOutError
 from accounts.identity.sealing import open_secret, seal_secret
 from accounts.identity.sessions import DEVICE_SESSION
-from accounts.lockout import refuse_if_locked
 from accounts.mail import Mail
 from accounts.models import DeviceSession, User
-from accounts.selectors.logins import login_of
+from accounts.models.users import NAMES
 from accounts.services.mail import send_mail
 from accounts.services.users import free_username
 from common import context
 from common.tenancy import become, current_actor
 
 LONGEST_ADDRESS = 254
-NAMES = ("full_name", "given_name", "family_name")
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -129,15 +125,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
     # --- guessing ---
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        try:
-            refuse_if_locked(login_of(credentials), context.origin.get().address)
-        except LockedOutError as error:
-            response = respond_429(request)
-            response["Retry-After"] = str(error.retry_after)
-            raise ImmediateHttpResponse(response) from error
-
-    def _rollback_login_failed_rl_usage(self) -> None:
-        """Failures are counted by the backend."""
+        """Attempts are counted by the backend."""
 
     def send_account_already_exists_mail(self, email: str) -> None:
         # Whoever signs up with an address that is free waits for a hash.

@@ -5,7 +5,6 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 
 from accounts.choices import Role
-from accounts.errors import LockedOutError
 from accounts.lockout import count_attempt, note_success
 from accounts.models import User
 from accounts.selectors.logins import login_of, owner_of
@@ -21,12 +20,9 @@ class IdentityBackend(AuthenticationBackend):  # type: ignore[misc]  # allauth h
     def authenticate(
         self, request: HttpRequest | None, **credentials: Any
     ) -> AbstractBaseUser | None:
+        """Raises LockedOutError, which the middleware answers with 429 at every door."""
         login, address = login_of(credentials), context.origin.get().address
-        try:
-            locks = count_attempt(login, address)
-        except LockedOutError:
-            # The doors of the API have said so already; a form says no more than usual.
-            return None
+        locks = count_attempt(login, address)
         user: AbstractBaseUser | None = super().authenticate(request, **credentials)
         owner_id = owner_of(login)
         if user is None:

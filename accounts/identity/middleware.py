@@ -1,13 +1,16 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
+from allauth.core.internal.ratelimit import respond_429
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 
+from accounts.errors import LockedOutError
 from accounts.identity.sessions import SessionStore
 from common.api.errors import problem_response
 from common.middleware import is_admin
@@ -42,7 +45,7 @@ class HouseCookieMiddleware:
         if usual in response.cookies:
             given = response.cookies.pop(usual)
             response.cookies[HOUSE_COOKIE] = given.value
-            response.cookies[HOUSE_COOKIE].update({**given, "path": "/admin/"})
+            response.cookies[HOUSE_COOKIE].update({**given, "path": reverse("admin:index")})
         return response
 
 
@@ -71,8 +74,13 @@ class IdentityMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Of every page: passwords are typed into the admin too."""
         if isinstance(error, (UpdateError, SessionInterrupted)):
             return _refuse_ended(request)
+        if isinstance(error, LockedOutError):
+            response: HttpResponse = respond_429(request)
+            response["Retry-After"] = str(error.retry_after)
+            return response
         return None
 
 

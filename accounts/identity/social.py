@@ -20,9 +20,9 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from accounts.models import User
+from accounts.models.users import NAMES
 from common.health import redis_client
 
-NAMES = ("full_name", "given_name", "family_name")
 NONCE_SECONDS = 600
 TOKEN_VIEW = "provider_token"  # noqa: S105 - the name of a view
 UNREADABLE = "The ID token lacks what every one has."

@@ -13,10 +13,9 @@ from common.encryption.purposes import Purpose
 from common.fields import Uuid7Field
 from common.tenancy import PERSON_ALIAS, current_alias
 
-OWN_COLUMNS = [
-    "username", "password", "last_login", "metadata", "full_name", "given_name", "family_name",
-    "updated_at",
-]  # fmt: skip
+# What a person is called; sealed.
+NAMES = ("full_name", "given_name", "family_name")
+OWN_COLUMNS = ["username", "password", "last_login", "metadata", *NAMES, "updated_at"]
 
 
 class User(AbstractBaseUser):

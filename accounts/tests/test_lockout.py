@@ -139,7 +139,9 @@ def test_the_admin_is_locked_too(client: object) -> None:
         assert client.post("/admin/login/", form).status_code == 200  # type: ignore[attr-defined]
 
     form["password"] = OPERATORS_PASSWORD
-    assert client.post("/admin/login/", form).status_code == 200  # type: ignore[attr-defined]
+    locked = client.post("/admin/login/", form)  # type: ignore[attr-defined]
+    assert locked.status_code == 429
+    assert 0 < int(locked.headers["Retry-After"]) <= 60
     other = client.post("/admin/login/", form, REMOTE_ADDR="198.51.100.1")  # type: ignore[attr-defined]
     assert other.status_code == 302
 
@@ -156,9 +158,10 @@ def test_of_guesses_at_once_no_more_are_checked_than_of_those_that_are_not(
 
     monkeypatch.setattr(IdentityBackend, "_check_password", count)
 
-    at_once([lambda: guess(at(ATTACKER), 1) for _ in range(12)])
+    answers = at_once([lambda: guess(at(ATTACKER), 1) for _ in range(12)])
 
     assert len(checked) == 5
+    assert sorted(str(answer) for answer in answers) == ["[400]"] * 5 + ["[429]"] * 7
     assert at(ATTACKER).log_in().status_code == 429
 
 
