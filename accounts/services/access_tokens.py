@@ -88,8 +88,13 @@ def revoke_token(*, user_id: UUID, token_id: UUID) -> PersonalAccessToken:
 def revoke_every_token(*, user_id: UUID) -> int:
     """Afterwards no token of the person opens anything; returns how many were not revoked."""
     with acting_as(user_id):
-        mine = PersonalAccessToken.objects.visible_to(user_id).not_revoked()
-        return revoke_tokens(token_ids=list(mine.values_list("pk", flat=True)))
+        return revoke_tokens_of(user_id=user_id)
+
+
+def revoke_tokens_of(*, user_id: UUID) -> int:
+    """`revoke_every_token` by whoever calls: the person within `acting_as`, or the operator."""
+    mine = PersonalAccessToken.objects.visible_to(user_id).not_revoked()
+    return revoke_tokens(token_ids=list(mine.values_list("pk", flat=True)))
 
 
 def _check_expiry(expires_at: datetime | None) -> None:

@@ -22,7 +22,7 @@ from accounts.errors import (
 from accounts.models import BiometricChallenge, BiometricKey
 from accounts.models.biometrics import MOST_FAILURES
 from accounts.querysets import BiometricKeyQuerySet
-from accounts.services.sessions import note_fresh_proof
+from accounts.services.sessions import renew_proof
 from accounts.tokens import Bearer
 from audit.choices import SecurityKind
 from audit.recording import record
@@ -109,7 +109,7 @@ def verify_key(*, bearer: Bearer, key_id: UUID, device_id: str, signature: bytes
         active = _keys_of(user_id).active().filter(pk=key_id)
         if not active.update(last_used_at=timezone.now(), failures=0):
             raise _wrong_status(key)
-        note_fresh_proof(bearer)
+        renew_proof(session_id=bearer.token_id)
         verified = _keys_of(user_id).get(pk=key_id)
     _note(SecurityKind.BIOMETRIC_VERIFIED, key)
     return verified

@@ -8,17 +8,18 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.choices import AccountStatus, ErasureStatus, SessionEnd
+from accounts.choices import AccountStatus, ErasureStatus
 from accounts.errors import (
     ConfirmationMissingError,
     ErasureUnderWayError,
     SubscriptionActiveError,
     UnknownErasureError,
 )
-from accounts.models import ErasureRequest, PersonalAccessToken, User
+from accounts.models import ErasureRequest, User
 from accounts.notices import send_notice
 from accounts.selectors.subscriptions import renewing_subscription
-from accounts.services.sessions import end_sessions
+from accounts.services.access_tokens import revoke_tokens_of
+from accounts.services.users import end_every_login
 from audit.choices import SecurityKind
 from audit.recording import record
 from common.tenancy import OPERATOR_ALIAS, acting_as, as_operator
@@ -67,10 +68,8 @@ def _deactivate(user_id: UUID) -> None:
     active = User.objects.active().filter(pk=user_id)
     if not active.update(account_status=AccountStatus.DEACTIVATED):
         raise _under_way()
-    end_sessions(user_id=user_id, because=SessionEnd.ACCOUNT_CLOSED)
-    PersonalAccessToken.objects.filter(user_id=user_id, revoked_at=None).update(
-        revoked_at=timezone.now()
-    )
+    end_every_login(user_id=user_id)
+    revoke_tokens_of(user_id=user_id)
 
 
 def cancel_erasure(*, token: str) -> None:

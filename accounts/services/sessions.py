@@ -18,7 +18,6 @@ from accounts.session_tokens import (
     read_refresh_token,
     refresh_token_of,
 )
-from accounts.tokens import Bearer
 from audit.choices import SecurityKind
 from audit.recording import record
 from common import context
@@ -169,11 +168,6 @@ def _end(sessions: DeviceSessionQuerySet, because: SessionEnd, now: datetime) ->
     )
     StoredSession.objects.filter(device_session_id__in=ids).delete()
     return ended
-
-
-def note_fresh_proof(bearer: Bearer) -> None:
-    """Afterwards the session of a login counts as just proved. Runs as the person."""
-    renew_proof(session_id=bearer.token_id)
 
 
 def renew_proof(*, session_id: UUID) -> None:

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from accounts.choices import Role, SessionEnd
 from accounts.errors import UnknownUserError, UsernameTakenError, WeakPasswordError
-from accounts.models import PersonalAccessToken, StoredSession, User
-from accounts.services.access_tokens import revoke_tokens
+from accounts.models import StoredSession, User
+from accounts.services.access_tokens import revoke_tokens_of
 from accounts.services.sessions import end_sessions
 from common.errors import InvalidInputError
 from common.tenancy import acting_as, as_operator
@@ -59,12 +59,16 @@ def note_changed_standing(*, user: User) -> None:
 
     Neither does a token, unless the account is an active person's. Runs as the operator.
     """
-    end_sessions(user_id=user.pk, because=SessionEnd.ACCOUNT_CLOSED)
-    # Those of operators belong to no login on a device.
-    StoredSession.objects.filter(user_id=user.pk).delete()
+    end_every_login(user_id=user.pk)
     if user.is_staff or not user.is_active:
-        tokens = PersonalAccessToken.objects.visible_to(user.pk).not_revoked()
-        revoke_tokens(token_ids=list(tokens.values_list("pk", flat=True)))
+        revoke_tokens_of(user_id=user.pk)
+
+
+def end_every_login(*, user_id: UUID) -> None:
+    """Afterwards the account is logged in nowhere. Runs as the operator."""
+    end_sessions(user_id=user_id, because=SessionEnd.ACCOUNT_CLOSED)
+    # Those of operators belong to no login on a device.
+    StoredSession.objects.filter(user_id=user_id).delete()
 
 
 def free_username(user_id: UUID) -> str:
