@@ -19,17 +19,18 @@ from common.queue import BaseTask, SweepTask, TenantTask, enqueue
 
 # A client that repeats a request does so within minutes.
 KEPT = timedelta(days=2)
+# Ended sessions are shown for a while, to their owner.
+ENDED_SESSIONS_KEPT = timedelta(days=30)
+# Stores repeat a message for days; what is older than known changes nothing either.
+NOTIFICATIONS_KEPT = timedelta(days=90)
+MAILS_AT_ONCE = 500
+EXPORTS_AT_ONCE = 100
 
 
 @shared_task(base=SweepTask)
 def forget_recorded_answers() -> None:
     """Delete answers to writes that nobody will repeat any more."""
     RecordedAnswer.objects.older_than(KEPT).delete()
-
-
-# Ended sessions are shown for a while, to their owner.
-ENDED_SESSIONS_KEPT = timedelta(days=30)
-MAILS_AT_ONCE = 500
 
 
 @shared_task(base=BaseTask)
@@ -54,10 +55,6 @@ def forget_sessions() -> None:
     DeviceSession.objects.long_over(now - ENDED_SESSIONS_KEPT).delete()
 
 
-# Stores repeat a message for days; what is older than known changes nothing either.
-NOTIFICATIONS_KEPT = timedelta(days=90)
-
-
 @shared_task(base=SweepTask)
 def expire_subscriptions() -> None:
     """End subscriptions whose time is over: a purchase that waits follows, or a free year."""
@@ -75,9 +72,6 @@ def forget_store_notifications() -> None:
     """Delete the traces of messages that no store repeats any more."""
     old = timezone.now() - NOTIFICATIONS_KEPT
     ReceivedNotification.objects.filter(received_at__lt=old).delete()
-
-
-EXPORTS_AT_ONCE = 100
 
 
 @shared_task(base=BaseTask)

@@ -4,8 +4,10 @@ import pytest
 from allauth.account.models import EmailAddress
 
 from accounts.models import Consent, DeviceSession, Subscription, User
+from accounts.services import registration
 from accounts.tests.phones import ADDRESS, ALL_CONSENTS, PASSWORD, Phone, deliver_mail, registered
 from common.tenancy import acting_as
+from common.tests.connections import connect_as_superuser
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,6 +53,33 @@ def test_nothing_is_left_of_a_sign_up_without_every_consent() -> None:
     assert not User.objects.exists()
     assert not EmailAddress.objects.exists()
     assert deliver_mail() == []
+
+
+def test_a_sign_up_that_fails_in_the_middle_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phone = Phone()
+    phone.client.raise_request_exception = False
+
+    def fail(**_: object) -> None:
+        # By now the user, the address, the keys and the consents are written.
+        assert Consent.objects.count() == len(ALL_CONSENTS)
+        raise RuntimeError
+
+    monkeypatch.setattr(registration, "start_free_subscription", fail)
+
+    assert phone.sign_up(full_name="Ada Lovelace").status_code == 500
+
+    with connect_as_superuser() as database:
+        for table in (
+            "accounts_user", "account_emailaddress", "accounts_datakey", "accounts_consent",
+            "accounts_subscription", "accounts_devicesession", "accounts_storedsession",
+            "accounts_outgoingmail", "audit_change_event",
+        ):  # fmt: skip
+            found = database.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+            assert found == (0,), table
+    monkeypatch.undo()
+    assert Phone("again").sign_up().status_code == 401
 
 
 def test_an_address_that_is_taken_is_told_to_its_owner_only() -> None:
