@@ -14,16 +14,25 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.headless.internal.restkit.response import ErrorResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.apple.views import AppleOAuth2Adapter
 from allauth.socialaccount.providers.base import Provider
+from allauth.socialaccount.providers.google import views as google
+from cachecontrol import CacheControlAdapter
+from cachecontrol.cache import DictCache
+from cachecontrol.heuristics import ExpiresAfter
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from requests import Session
 
 from accounts.models import User
 from accounts.models.users import NAMES
 from common.health import redis_client
 
 NONCE_SECONDS = 600
+# A provider publishes a key long before it signs with it, and is not asked at every sign-in.
+KEYS_SECONDS = 300
+_published = DictCache()
 TOKEN_VIEW = "provider_token"  # noqa: S105 - the name of a view
 UNREADABLE = "The ID token lacks what every one has."
 UNUSABLE = "The ID token has no nonce of ours, or was used before."
@@ -73,6 +82,14 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
         found = super().get_provider(request, provider, client_id=client_id)
         found.verify_token = _refusing(found.verify_token)
         return found
+
+    def get_requests_session(self) -> Session:
+        """One that asks for a provider's public keys, and for nothing else, once in a while."""
+        session: Session = super().get_requests_session()
+        for url in (google.CERTS_URL, AppleOAuth2Adapter.public_key_url):
+            often_enough = ExpiresAfter(seconds=KEYS_SECONDS)
+            session.mount(url, CacheControlAdapter(cache=_published, heuristic=often_enough))
+        return session
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         match = request.resolver_match

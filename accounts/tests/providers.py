@@ -2,24 +2,28 @@
 
 import datetime as dt
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest import mock
 
 import jwt
+from allauth.socialaccount.providers.apple.views import AppleOAuth2Adapter
+from allauth.socialaccount.providers.google import views as google
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from accounts.identity.social import SocialAdapter
-
 CLIENT_ID = "commonplace-app"
 ISSUERS = {"google": "https://accounts.google.com", "apple": "https://appleid.apple.com"}
+KEYS_URLS = {"google": (google, "CERTS_URL"), "apple": (AppleOAuth2Adapter, "public_key_url")}
 SETTINGS = {provider: {"APPS": [{"client_id": CLIENT_ID, "secret": ""}]} for provider in ISSUERS}
 
 
@@ -33,6 +37,9 @@ class Provider:
 
     name: str
     key: rsa.RSAPrivateKey = field(default_factory=new_key)
+    status: int = 200
+    # How often its keys were asked for.
+    asked: int = 0
 
     def id_token(
         self, nonce: str | None, *, key: rsa.RSAPrivateKey | None = None, **more: Any
@@ -74,8 +81,25 @@ class Provider:
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """The provider's keys are found where it publishes them."""
-        answer = mock.Mock(json=self.published, raise_for_status=lambda: None)
-        session = mock.MagicMock()
-        session.__enter__.return_value.get.return_value = answer
-        with mock.patch.object(SocialAdapter, "get_requests_session", return_value=session):
-            yield
+        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Answer, self)) as server:
+            serving = threading.Thread(target=server.serve_forever)
+            serving.start()
+            with mock.patch.object(*KEYS_URLS[self.name], f"http://127.0.0.1:{server.server_port}"):
+                yield
+            server.shutdown()
+            serving.join()
+
+
+class Answer(BaseHTTPRequestHandler):
+    def __init__(self, provider: Provider, *args: Any) -> None:
+        self._provider = provider
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        self._provider.asked += 1
+        self.send_response(self._provider.status)
+        self.end_headers()
+        self.wfile.write(json.dumps(self._provider.published()).encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass

@@ -4,12 +4,15 @@ import hashlib
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
+import cachecontrol.controller
 import jwt
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 
+from accounts.identity.social import KEYS_SECONDS
 from accounts.models import Consent, DeviceSession, User
 from accounts.tests.phones import ADDRESS, ALL_CONSENTS, Phone, person_of, registered
 from accounts.tests.providers import CLIENT_ID, ISSUERS, SETTINGS, Provider, new_key
@@ -160,3 +163,24 @@ def test_the_same_address_from_a_provider_opens_no_account_that_exists(provider:
     assert taker.access_token == ""
     assert not SocialAccount.objects.exists()
     assert EmailAddress.objects.get().user_id == person_of(owner).pk
+
+
+def test_the_keys_of_a_provider_are_asked_for_once_in_a_while(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_up(Phone(), provider)
+    assert [sign_in(Phone("tablet"), provider) for _ in range(3)] == [200] * 3
+    assert provider.asked == 1
+
+    later = time.time() + KEYS_SECONDS + 1
+    monkeypatch.setattr(cachecontrol.controller, "time", mock.Mock(time=lambda: later))
+    assert sign_in(Phone("tablet"), provider) == 200
+    assert provider.asked == 2
+
+
+def test_an_answer_without_keys_is_not_kept(provider: Provider) -> None:
+    provider.status = 503
+    assert sign_in(Phone(), provider) == 400
+    provider.status = 200
+    assert sign_in(Phone(), provider) == 401
+    assert provider.asked == 2
