@@ -374,6 +374,9 @@ SESSION_COOKIE_AGE = SESSION_DAYS * 24 * 3600
 ACCESS_TOKEN_SECONDS = read_integer("ACCESS_TOKEN_SECONDS", 900, minimum=10)
 # How long a proof of who somebody is opens what a stolen session must not reach.
 FRESH_LOGIN_SECONDS = read_integer("FRESH_LOGIN_SECONDS", 300, minimum=1)
+# A stranger who names an address is answered after whole steps of this length, so that the time
+# does not tell whether there is an account. Longer than the hash of a password takes.
+ANSWER_STEP_MS = read_integer("ANSWER_STEP_MS", 500, minimum=0)
 LOCKOUT_FAILURES = read_integer("LOCKOUT_FAILURES", 5, minimum=1)
 LOCKOUT_SECONDS = read_integer("LOCKOUT_SECONDS", 1800, minimum=1)
 LOCKOUT_ACCOUNT_FAILURES = read_integer("LOCKOUT_ACCOUNT_FAILURES", 50, minimum=LOCKOUT_FAILURES)

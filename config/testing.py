@@ -28,6 +28,7 @@ for limit in (
 ):  # fmt: skip
     # Every test comes from the same address.
     os.environ[f"RATE_LIMIT_{limit}"] = "100000/1h/ip"
+os.environ["ANSWER_STEP_MS"] = "0"
 for variable in ("DATABASE_URL", "REDIS_URL", "PROCESS", "PORT", "SITE_URL", "LIVE_URL"):
     os.environ.pop(variable, None)
 

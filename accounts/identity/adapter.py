@@ -23,6 +23,7 @@ from django.utils import timezone
 from accounts.choices import Role
 from accounts.identity.sealing import open_secret, seal_secret
 from accounts.identity.sessions import DEVICE_SESSION
+from accounts.identity.timing import CAME_IN
 from accounts.mail import Mail
 from accounts.models import DeviceSession, User
 from accounts.models.users import NAMES
@@ -76,6 +77,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
             raise ImmediateHttpResponse(_refuse_login(request, user))
         become(user.pk)
         super().login(request, user)
+        setattr(request, CAME_IN, True)
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
         become(email_address.user_id)

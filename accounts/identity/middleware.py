@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -12,6 +13,7 @@ from django.utils.cache import add_never_cache_headers
 
 from accounts.errors import LockedOutError
 from accounts.identity.sessions import SessionStore
+from accounts.identity.timing import is_telling, wait_for_step
 from common.api.errors import problem_response
 from common.middleware import is_admin
 from common.tenancy import PERSON_ALIAS, identifying
@@ -61,6 +63,7 @@ class IdentityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(DOORS):
             return self._get_response(request)
+        begun = time.monotonic()
         with identifying():
             response = self._get_response(request)
             try:
@@ -69,6 +72,8 @@ class IdentityMiddleware:
                 response = _refuse_ended(request)
             if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or hasattr(request, ENDED):
                 transaction.set_rollback(True, using=PERSON_ALIAS)
+        if is_telling(request):
+            wait_for_step(begun)
         # Forms and answers hold codes, tokens and names.
         add_never_cache_headers(response)
         return response
