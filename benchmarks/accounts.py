@@ -18,6 +18,8 @@ network between; the fields of `measures` are milliseconds (p50, p99):
 - `refresh`: a refresh token exchanged for new ones; `plain_refresh` is its peer: the same row
   locked and counted up in a transaction, without tokens, policies or person.
 - `subscription`: a purchase that comes into force, in one transaction.
+- `login_known`, `login_unknown` and so on: what a stranger waits for who names an address that has
+  an account, or none, by the API with the settings as they come. `ratios` says whether that tells.
 
 `bars` are the figures that the service was specified with (p50 and p99 of each), and whether they
 hold. `--check` ends with 1 if one does not.
@@ -48,8 +50,10 @@ RATIOS = (
     ("by_email", "by_plain_email"),
     ("by_provider", "by_plain_provider"),
     ("refresh", "plain_refresh"),
+    *((f"{door}_known", f"{door}_unknown") for door in ("login", "signup", "reset")),
 )
 PERCENTILES = 100
+UNLIMITED = "1000000/1h/ip"
 
 Figures = dict[str, Any]
 
@@ -58,6 +62,9 @@ def main() -> int:
     options = _options()
     load = os.getloadavg()
     with scratch_services():
+        os.environ |= {
+            f"RATE_LIMIT_{door}": "1000000/1h/ip" for door in ("LOGIN", "SIGNUP", "RESET")
+        }
         django.setup()
         from people import measure_accounts  # noqa: PLC0415 - after the setup
 

@@ -2,9 +2,11 @@
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
@@ -22,10 +24,18 @@ from accounts.services.subscriptions import apply_purchase
 from accounts.services.users import free_username
 from accounts.stores.contract import StorePurchase
 from common.encryption.data_keys import cache
-from common.tenancy import become, identifying
+from common.tenancy import acting_as, become, identifying
 
 DATABASE = "accounts"
 CONSENTS = {kind.value: 1 for kind in ConsentType}
+PASSWORD = "correct horse battery staple"  # noqa: S105 - of people who were made up
+STRANGERS = 40
+# Path, the status of the answer to everybody, what is said beside the address.
+DOORS_OF_STRANGERS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "login": ("login", 400, {"password": "a guess that is wrong"}),
+    "signup": ("signup", 401, {"password": PASSWORD, "consents": CONSENTS}),
+    "reset": ("password/request", 401, {}),
+}
 
 # The same rows in plain text, with the same indexes.
 PLAIN = """
@@ -102,7 +112,29 @@ def measure_accounts(people: int, times: int) -> dict[str, list[float]]:
         "refresh": _each(times, _refresher(logins)),
         "plain_refresh": _each(times, lambda n: _count_up(logins[n])),
         "subscription": _each(times, _buyer(logins)),
+        **_answers_to_strangers([sessions[number].user_id for number in chosen[:STRANGERS]]),
     }
+
+
+def _answers_to_strangers(known: Sequence[UUID]) -> dict[str, list[float]]:
+    """One after another of each kind, so that what else the machine does slows all alike."""
+    password = make_password(PASSWORD)
+    for user_id in known:
+        with acting_as(user_id):
+            User.objects.filter(pk=user_id).update(password=password)
+    taken: dict[str, list[float]] = defaultdict(list)
+    for number, user_id in enumerate(known):
+        address = EmailAddress.objects.get(user_id=user_id).email
+        for door, (path, status, body) in DOORS_OF_STRANGERS.items():
+            for kind, email in (("known", address), ("unknown", f"{door}-{number}@example.org")):
+                begun = time.perf_counter()
+                answer = APIClient(SERVER_NAME="localhost").post(
+                    f"/api/v1/auth/app/v1/auth/{path}", {"email": email, **body}, format="json"
+                )
+                taken[f"{door}_{kind}"].append(time.perf_counter() - begun)
+                if answer.status_code != status:
+                    raise RuntimeError(answer.content)
+    return taken
 
 
 def _each(times: int, action: Callable[[int], object]) -> list[float]:
