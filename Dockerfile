@@ -14,7 +14,7 @@ COPY . .
 # Static files need settings that load, and no service: these values lead nowhere.
 RUN SECRET_KEY=build \
     ENCRYPTION_KEYS=build:MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA= \
-    ENCRYPTION_LOOKUP_KEY=MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA== \
+    ENCRYPTION_ROOT_KEY=MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA== \
     DATABASE_URL=postgresql://build@localhost/build \
     REDIS_URL=redis://localhost \
     /venv/bin/python manage.py collectstatic --noinput --verbosity 0 \

@@ -6,7 +6,6 @@ from; the owner's own stay open, and a reset of the password opens the rest. The
 Redis, under digests of what was typed; those of the admin and of the other doors lie apart.
 """
 
-import hmac
 import ipaddress
 import logging
 from typing import Any
@@ -15,7 +14,7 @@ from django.conf import settings
 from redis import RedisError
 
 from accounts.errors import LockedOutError
-from common.encryption.derivation import derive
+from common.encryption.derivation import keyed_digest
 from common.health import redis_client
 from common.tenancy import OPERATOR_ALIAS, current_alias
 
@@ -146,8 +145,7 @@ def network_of(address: str) -> str:
 
 
 def _digest(text: str) -> str:
-    key = derive(settings.ENCRYPTION_LOOKUP_KEY, "lockout", 32)
-    return hmac.new(key, text.encode(), "sha256").hexdigest()[:32]
+    return keyed_digest("lockout", text.encode()).hex()[:32]
 
 
 def _key(*parts: str) -> str:

@@ -19,7 +19,7 @@ from uuid import UUID
 import jwt
 from django.conf import settings
 
-from common.encryption.derivation import derive
+from common.encryption.derivation import key_for, keyed_digest
 from common.ids import uuid7
 
 ALGORITHM = "HS256"
@@ -50,7 +50,7 @@ def access_token_of(session_id: UUID, user_id: UUID, now: datetime) -> str:
         "iat": now,
         "exp": now + timedelta(seconds=settings.ACCESS_TOKEN_SECONDS),
     }
-    return jwt.encode(claims, _key("access tokens"), algorithm=ALGORITHM)
+    return jwt.encode(claims, key_for("access tokens"), algorithm=ALGORITHM)
 
 
 def session_of_access_token(token: str) -> UUID | None:
@@ -58,7 +58,7 @@ def session_of_access_token(token: str) -> UUID | None:
     try:
         claims = jwt.decode(
             token,
-            _key("access tokens"),
+            key_for("access tokens"),
             algorithms=[ALGORITHM],
             audience=AUDIENCE,
             issuer=settings.SITE_URL,
@@ -91,8 +91,4 @@ def read_refresh_token(token: str) -> Refresh | None:
 
 
 def _mac(parts: bytes) -> bytes:
-    return hmac.new(_key("refresh tokens"), parts, "sha256").digest()[:_MAC_BYTES]
-
-
-def _key(use: str) -> bytes:
-    return derive(settings.ENCRYPTION_LOOKUP_KEY, use, 32)
+    return keyed_digest("refresh tokens", parts)[:_MAC_BYTES]

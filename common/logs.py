@@ -1,17 +1,15 @@
 """Log lines as JSON: which process, request and person, and never a credential or an address."""
 
-import hmac
 import json
 import re
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from pythonjsonlogger.json import JsonFormatter
 
 from common import context
-from common.encryption.derivation import derive
+from common.encryption.derivation import keyed_digest
 
 MASK = "[masked]"
 SENSITIVE = re.compile(
@@ -65,8 +63,7 @@ def pseudonym_of(user_id: UUID) -> str:
 
     Logs are copied to where the database is not; only the key leads from here to an account.
     """
-    key = derive(settings.ENCRYPTION_LOOKUP_KEY, "pseudonyms in logs", 32)
-    return hmac.new(key, user_id.bytes, "sha256").hexdigest()[:PSEUDONYM_DIGITS]
+    return keyed_digest("pseudonyms in logs", user_id.bytes).hex()[:PSEUDONYM_DIGITS]
 
 
 class JsonLogFormatter(JsonFormatter):

@@ -578,11 +578,11 @@ ENCRYPTION_KEYS = keyring_of(
     ),
 )
 # What look-ups and the house's own keys follow from: it cannot be replaced, and is in no dump.
-ENCRYPTION_LOOKUP_KEY = root_key_of(
-    "ENCRYPTION_LOOKUP_KEY",
+ENCRYPTION_ROOT_KEY = root_key_of(
+    "ENCRYPTION_ROOT_KEY",
     read_text(
-        "ENCRYPTION_LOOKUP_KEY",
-        as_setting(SERVICES.password("encryption_lookup_key").encode()) if SERVICES else None,
+        "ENCRYPTION_ROOT_KEY",
+        as_setting(SERVICES.password("encryption_root_key").encode()) if SERVICES else None,
     ),
 )
 # How long, and how many, opened keys of persons one process keeps in memory.

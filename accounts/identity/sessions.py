@@ -4,20 +4,19 @@ Whoever reads the table can neither use a session nor read what it holds: while 
 an address or resets a password, that is the address and the code.
 """
 
-import hmac
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.choices import Realm
 from accounts.models import DeviceSession, StoredSession
-from common.encryption.derivation import derive
+from common.encryption.derivation import keyed_digest
 from common.encryption.errors import DecryptionError
 from common.encryption.house import open_for_house, seal_for_house
 from common.tenancy import OPERATOR_ALIAS, current_alias
@@ -25,6 +24,12 @@ from common.tenancy import OPERATOR_ALIAS, current_alias
 PURPOSE = "sessions"
 # Under this name a session holds the DeviceSession that it belongs to.
 DEVICE_SESSION = "device_session"
+
+
+def device_session_of(request: HttpRequest) -> UUID | None:
+    """The login that the request's session belongs to; none before its end, or of an operator."""
+    text = request.session.get(DEVICE_SESSION)
+    return UUID(text) if text else None
 
 
 class SessionStore(SessionBase):
@@ -159,5 +164,4 @@ def _no_later_than_login(expires_at: datetime, content: dict[str, Any]) -> datet
 
 
 def digest_of(session_key: str) -> bytes:
-    key = derive(settings.ENCRYPTION_LOOKUP_KEY, "session keys", 32)
-    return hmac.new(key, session_key.encode(), "sha256").digest()
+    return keyed_digest("session keys", session_key.encode())

@@ -57,8 +57,8 @@ def test_the_first_look_up_key_is_remembered_and_is_the_right_one(settings: Sett
     proof = KeyCheck.objects.get()
     assert proof.name == "look-up"
 
-    settings.ENCRYPTION_LOOKUP_KEY = bytes(64)
-    assert problem().startswith("ENCRYPTION_LOOKUP_KEY is another key than the one")
+    settings.ENCRYPTION_ROOT_KEY = bytes(64)
+    assert problem().startswith("ENCRYPTION_ROOT_KEY is another key than the one")
     assert KeyCheck.objects.get().proof == proof.proof
 
 

@@ -78,7 +78,7 @@ def problem_of_lookup_key() -> str:
     if registered_store().proof_of(LOOKUP_KEY, proof) == proof:
         return ""
     return (
-        "ENCRYPTION_LOOKUP_KEY is another key than the one that this database was begun with, and"
+        "ENCRYPTION_ROOT_KEY is another key than the one that this database was begun with, and"
         " nobody would be found by e-mail address: put that one back."
     )
 

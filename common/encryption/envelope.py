@@ -4,22 +4,16 @@
 place are authenticated: moved anywhere else, or changed in any bit, they do not open.
 """
 
-import secrets
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from common.encryption import aead
 from common.encryption.canonical import canonical
 from common.encryption.errors import DecryptionError
 
 FORMAT = b"\x01"
 HEADER_BYTES = 5
-# Random: one key of one person and purpose never comes near the 2³² messages they are good for.
-NONCE_BYTES = 12
-TAG_BYTES = 16
-OVERHEAD_BYTES = HEADER_BYTES + NONCE_BYTES + TAG_BYTES
+OVERHEAD_BYTES = HEADER_BYTES + aead.OVERHEAD_BYTES
 
 
 @dataclass(frozen=True)
@@ -50,8 +44,7 @@ class Place:
 
 def seal(key: DataKey, plain: bytes, place: Place) -> bytes:
     header = FORMAT + key.version.to_bytes(4, "big")
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return header + nonce + AESGCM(key.plain).encrypt(nonce, plain, header + place.as_bytes())
+    return header + aead.encrypt(key.plain, plain, header + place.as_bytes())
 
 
 def version_of(sealed: bytes) -> int:
@@ -66,8 +59,4 @@ def open_sealed(key: DataKey, sealed: bytes, place: Place) -> bytes:
     if version_of(sealed) != key.version:
         raise DecryptionError
     header, rest = sealed[:HEADER_BYTES], sealed[HEADER_BYTES:]
-    nonce, ciphertext = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
-    try:
-        return AESGCM(key.plain).decrypt(nonce, ciphertext, header + place.as_bytes())
-    except InvalidTag:
-        raise DecryptionError from None
+    return aead.decrypt(key.plain, rest, header + place.as_bytes())

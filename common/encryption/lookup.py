@@ -6,13 +6,11 @@ not to its row, and shows which rows are equal.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from django.conf import settings
 
-from common.encryption.derivation import derive
+from common.encryption.derivation import key_for
 from common.encryption.errors import DecryptionError
 
 KEY_BYTES = 64
@@ -20,7 +18,7 @@ KEY_BYTES = 64
 
 def seal_for_lookup(text: str, column: str) -> str:
     """ASCII letters, digits, `-` and `_`: the same for the same text and column."""
-    sealed = _cipher(settings.ENCRYPTION_LOOKUP_KEY).encrypt(text.encode(), [column.encode()])
+    sealed = _cipher().encrypt(text.encode(), [column.encode()])
     return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
@@ -28,7 +26,7 @@ def open_from_lookup(sealed: str, column: str) -> str:
     """Raises DecryptionError."""
     try:
         data = urlsafe_b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4))
-        plain = _cipher(settings.ENCRYPTION_LOOKUP_KEY).decrypt(data, [column.encode()])
+        plain = _cipher().decrypt(data, [column.encode()])
     except (InvalidTag, ValueError):
         raise DecryptionError from None
     text = plain.decode()
@@ -43,6 +41,5 @@ def normalized_email(address: str) -> str:
     return address.strip().lower()
 
 
-@lru_cache(maxsize=4)
-def _cipher(root: bytes) -> AESSIV:
-    return AESSIV(derive(root, "look-up", KEY_BYTES))
+def _cipher() -> AESSIV:
+    return AESSIV(key_for("look-up", KEY_BYTES))

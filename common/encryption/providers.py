@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
+from common.encryption import aead
 from common.encryption.canonical import canonical
 from common.encryption.errors import DecryptionError, KeyServiceError, MissingKeyError
 from common.encryption.parsing import KEY_BYTES
@@ -25,8 +24,6 @@ LOCAL = "local"
 AWS_KMS = "aws_kms"
 
 FORMAT = b"\x01"
-NONCE_BYTES = 12
-TAG_BYTES = 16
 
 # KMS's names for: these bytes were not wrapped by this key with this context.
 NOT_OURS = {"InvalidCiphertextException", "IncorrectKeyException"}
@@ -75,9 +72,8 @@ class LocalKeyring:
         return plain, *self.wrap(plain, context)
 
     def wrap(self, plain: bytes, context: Context) -> tuple[str, bytes]:
-        key_id, nonce = self.active_key_id, secrets.token_bytes(NONCE_BYTES)
-        sealed = AESGCM(self._keys[key_id]).encrypt(nonce, plain, FORMAT + canonical(context))
-        return key_id, FORMAT + nonce + sealed
+        key_id = self.active_key_id
+        return key_id, FORMAT + aead.encrypt(self._keys[key_id], plain, _bound_to(context))
 
     def unwrap(self, key_id: str, wrapped: bytes, context: Context) -> bytes:
         if key_id not in self._keys:
@@ -85,16 +81,16 @@ class LocalKeyring:
                 f"The key {key_id} is missing: put it back into ENCRYPTION_KEYS. What it wraps"
                 " cannot be opened without it."
             )
-        nonce, sealed = wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
-        if wrapped[:1] != FORMAT or len(sealed) < TAG_BYTES:
+        if wrapped[:1] != FORMAT:
             raise DecryptionError
-        try:
-            return AESGCM(self._keys[key_id]).decrypt(nonce, sealed, FORMAT + canonical(context))
-        except InvalidTag:
-            raise DecryptionError from None
+        return aead.decrypt(self._keys[key_id], wrapped[1:], _bound_to(context))
 
     def rewrap(self, key_id: str, wrapped: bytes, context: Context) -> tuple[str, bytes]:
         return self.wrap(self.unwrap(key_id, wrapped, context), context)
+
+
+def _bound_to(context: Context) -> bytes:
+    return FORMAT + canonical(context)
 
 
 class AwsKms:

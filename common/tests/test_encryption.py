@@ -106,7 +106,7 @@ def test_siv_is_that_of_its_standard() -> None:
 
 def test_look_ups_are_what_the_database_was_filled_with(settings: Settings) -> None:
     """A change of this value means that nobody is found any more."""
-    settings.ENCRYPTION_LOOKUP_KEY = bytes(range(64))
+    settings.ENCRYPTION_ROOT_KEY = bytes(range(64))
 
     assert seal_for_lookup("ada@example.org", "account_emailaddress.email") == (
         "jrw_kdWi7GS2pPBrHXDwvlDswNTnpnuDPR_qploV9A"
@@ -138,7 +138,7 @@ def test_a_look_up_of_another_column_or_of_no_key_is_refused() -> None:
 def test_another_root_key_finds_nothing(settings: Settings) -> None:
     sealed = seal_for_lookup("ada@example.org", "a.b")
 
-    settings.ENCRYPTION_LOOKUP_KEY = bytes(64)
+    settings.ENCRYPTION_ROOT_KEY = bytes(64)
 
     assert seal_for_lookup("ada@example.org", "a.b") != sealed
     with pytest.raises(DecryptionError):
@@ -169,7 +169,7 @@ def test_the_house_opens_nothing_else(settings: Settings) -> None:
     ):
         with pytest.raises(DecryptionError):
             open_for_house(purpose, changed, aad)
-    settings.ENCRYPTION_LOOKUP_KEY = bytes(64)
+    settings.ENCRYPTION_ROOT_KEY = bytes(64)
     with pytest.raises(DecryptionError):
         open_for_house("sessions", sealed, b"row 1")
 

@@ -93,7 +93,7 @@ def test_a_person_has_one_pseudonym_that_follows_from_the_key(settings: object) 
     pseudonym_of.cache_clear()
     assert pseudonym_of(PERSON) == first
     pseudonym_of.cache_clear()
-    settings.ENCRYPTION_LOOKUP_KEY = b"x" * 64  # type: ignore[attr-defined]
+    settings.ENCRYPTION_ROOT_KEY = b"x" * 64  # type: ignore[attr-defined]
     assert pseudonym_of(PERSON) != first
     pseudonym_of.cache_clear()
 

@@ -101,7 +101,7 @@ def filled_environment(service: str, folder: Path) -> dict[str, str]:
     secrets = {
         "secret_key": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-abcdefg",
         "encryption_keys": f"first:{as_setting(bytes(32))}",
-        "encryption_lookup_key": as_setting(bytes(64)),
+        "encryption_root_key": as_setting(bytes(64)),
         "database_url": address,
         "database_operator_url": address.replace("app", "operator", 1),
         "database_metrics_url": address.replace("app", "metrics", 1),
@@ -258,7 +258,7 @@ def test_the_example_sets_nothing_and_shows_no_secret() -> None:
             "DATABASE_OPERATOR_URL",
             "REDIS_URL",
             "ENCRYPTION_KEYS",
-            "ENCRYPTION_LOOKUP_KEY",
+            "ENCRYPTION_ROOT_KEY",
         ],
         "",
     )
@@ -354,7 +354,7 @@ def test_the_live_process_only_lacks_what_belongs_to_pages(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "missing",
-    ["SECRET_KEY", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS", "ENCRYPTION_LOOKUP_KEY"],
+    ["SECRET_KEY", "DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS", "ENCRYPTION_ROOT_KEY"],
 )
 def test_a_missing_setting_ends_the_start_with_its_name(missing: str, tmp_path: Path) -> None:
     environment = filled_environment("web", tmp_path)

@@ -66,10 +66,10 @@ def test_a_process_without_the_key_of_the_data_ends(process: str) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_process_with_another_look_up_key_ends(process: str) -> None:
-    ended = start(process, ENCRYPTION_LOOKUP_KEY=OTHER_ROOT)
+    ended = start(process, ENCRYPTION_ROOT_KEY=OTHER_ROOT)
 
     assert ended.returncode != 0
-    assert "ENCRYPTION_LOOKUP_KEY is another key" in ended.stdout
+    assert "ENCRYPTION_ROOT_KEY is another key" in ended.stdout
     assert OTHER_ROOT not in ended.stdout
 
 
@@ -78,7 +78,7 @@ def test_a_process_with_another_look_up_key_ends(process: str) -> None:
     [
         ("ENCRYPTION_KEYS", "one:hunter2", "The key one of ENCRYPTION_KEYS must be 32 random"),
         ("ENCRYPTION_KEYS", "hunter2", "Entry 1 of ENCRYPTION_KEYS must begin with the id"),
-        ("ENCRYPTION_LOOKUP_KEY", "hunter2", "ENCRYPTION_LOOKUP_KEY must be 64 random bytes"),
+        ("ENCRYPTION_ROOT_KEY", "hunter2", "ENCRYPTION_ROOT_KEY must be 64 random bytes"),
         ("ENCRYPTION_PROVIDER", "vault", "ENCRYPTION_PROVIDER must be one of local, aws_kms"),
         ("ENCRYPTION_PROVIDER", "aws_kms", "Set ENCRYPTION_KMS_KEY_ID in the environment"),
     ],

@@ -35,7 +35,7 @@ def read(
         "DATABASE_TLS": tls,
         "REDIS_URL": "redis://redis.example:6379/0",
         "ENCRYPTION_KEYS": f"first:{as_setting(bytes(32))}",
-        "ENCRYPTION_LOOKUP_KEY": as_setting(bytes(64)),
+        "ENCRYPTION_ROOT_KEY": as_setting(bytes(64)),
     }
     return subprocess.run(
         [sys.executable, "-c", SHOW],
