@@ -42,7 +42,8 @@ ALTER ROLE analyst SET statement_timeout = '120s';
 ALTER ROLE analyst SET idle_in_transaction_session_timeout = '60s';
 ALTER ROLE analyst SET default_transaction_read_only = on;
 
--- The owner hands its search functions to `definer`, and may drop them again.
+-- The owner hands functions for searching and for the change stream to `definer`, and may drop
+-- them again.
 GRANT definer TO owner WITH INHERIT TRUE, SET TRUE;
 GRANT pg_read_all_data TO backup;
 GRANT pg_monitor TO metrics;

@@ -71,23 +71,8 @@ def acting_as(user_id: UUID, *, switch: bool = False) -> Iterator[None]:
 
     A generator must not yield inside the block: its consumer would act as the person too.
     """
-    connection = connections[PERSON_ALIAS]
-    nested = connection.in_atomic_block
-    with transaction.atomic(using=PERSON_ALIAS):
-        previous = _read_setting(connection) if nested else ""
-        if previous not in ("", str(user_id)) and not switch:
-            raise ActorConflictError("Acting for another person must be said: switch=True.")
-        _write_setting(connection, str(user_id))
-        alias_token, actor_token = _alias.set(PERSON_ALIAS), _actor.set(user_id)
-        try:
-            yield
-        finally:
-            _actor.reset(actor_token)
-            _alias.reset(alias_token)
-        # RELEASE SAVEPOINT keeps the setting, so a nested block puts the previous one back.
-        # After an error ROLLBACK does it.
-        if nested and not connection.needs_rollback:
-            _write_setting(connection, previous)
+    with _as_person(user_id, at_door=_at_door.get(), switch=switch):
+        yield
 
 
 @contextmanager
@@ -97,25 +82,36 @@ def identifying() -> Iterator[None]:
     What logs in, signs up or resets a password reads and writes identities before and after it
     is known whose they are, in one transaction.
     """
+    with _as_person(None, at_door=True, switch=True):
+        yield
+
+
+@contextmanager
+def _as_person(user_id: UUID | None, *, at_door: bool, switch: bool) -> Iterator[None]:
     connection = connections[PERSON_ALIAS]
     nested = connection.in_atomic_block
+    actor = str(user_id or "")
     with transaction.atomic(using=PERSON_ALIAS):
         previous = _read_setting(connection) if nested else ""
-        _write_setting(connection, "")
-        alias_token, actor_token = _alias.set(PERSON_ALIAS), _actor.set(None)
-        door_token = _at_door.set(True)
+        if previous not in ("", actor) and not switch:
+            raise ActorConflictError("Acting for another person must be said: switch=True.")
+        _write_setting(connection, actor)
+        alias_token, actor_token = _alias.set(PERSON_ALIAS), _actor.set(user_id)
+        door_token = _at_door.set(at_door)
         try:
             yield
         finally:
             _at_door.reset(door_token)
             _actor.reset(actor_token)
             _alias.reset(alias_token)
+        # RELEASE SAVEPOINT keeps the setting, so a nested block puts the previous one back.
+        # After an error ROLLBACK does it.
         if nested and not connection.needs_rollback:
             _write_setting(connection, previous)
 
 
 def is_identifying() -> bool:
-    """Whether this code runs at a door, and not for an operator or for somebody known."""
+    """Whether this code runs within `identifying`, for nobody yet or for somebody; never the house."""
     return _at_door.get() and _alias.get() == PERSON_ALIAS
 
 
