@@ -6,7 +6,6 @@ from; the owner's own stay open, and a reset of the password opens the rest. The
 Redis, under digests of what was typed; those of the admin and of the other doors lie apart.
 """
 
-import ipaddress
 import logging
 from typing import Any
 
@@ -16,6 +15,7 @@ from redis import RedisError
 from accounts.errors import LockedOutError
 from common.encryption.derivation import keyed_digest
 from common.health import redis_client
+from common.networks import network_of
 from common.tenancy import OPERATOR_ALIAS, current_alias
 
 logger = logging.getLogger(__name__)
@@ -129,19 +129,6 @@ def _digests(login: str, address: str) -> tuple[str, str]:
     kind = "address" if "@" in login else "name"
     account = f"{realm}:{kind}:{login.strip().lower()}"
     return _digest(account), _digest(network_of(address))
-
-
-def network_of(address: str) -> str:
-    """The address, or of IPv6 its /64: a household has that many at its choice."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False).network_address)
 
 
 def _digest(text: str) -> str:

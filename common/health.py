@@ -28,8 +28,14 @@ class UnhealthyError(Exception):
 
 
 def redis_client() -> "redis.Redis":
-    return redis.Redis.from_url(
-        settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2, decode_responses=True
+    """One that uses this process's connections, which are opened as they are needed and kept."""
+    return redis.Redis(connection_pool=_connections(settings.REDIS_URL))
+
+
+@lru_cache(maxsize=4)
+def _connections(url: str) -> redis.ConnectionPool:
+    return redis.ConnectionPool.from_url(
+        url, socket_connect_timeout=2, socket_timeout=2, decode_responses=True
     )
 
 

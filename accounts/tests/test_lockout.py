@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings as live_settings
 
 from accounts.identity.backends import IdentityBackend
-from accounts.lockout import network_of, open_account
+from accounts.lockout import open_account
 from accounts.models import User
 from accounts.tests.factories import PASSWORD as OPERATORS_PASSWORD
 from accounts.tests.factories import make_operator
@@ -23,6 +23,7 @@ from accounts.tests.phones import (
 )
 from audit.choices import SecurityKind
 from common.health import redis_client
+from common.networks import network_of
 from common.tenancy import as_operator
 from common.tests.races import at_once
 from tests.events import security

@@ -1,9 +1,11 @@
 """Whoever asks too often is told to wait; the next person is not."""
 
 import pytest
+from django.conf import settings
 from rest_framework.test import APIClient
 
 from accounts.tests.factories import client_of, make_user
+from common.health import redis_client
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +47,20 @@ def test_nobody_is_counted_by_address() -> None:
     ]
 
     assert answers == [200, 200, 200, 429, 200]
+
+
+def test_a_household_is_counted_as_one_and_by_no_address_in_clear() -> None:
+    client = APIClient()
+    public = "/api/v1/consents/documents/"
+    addresses = ("2001:db8:1:2::a", "2001:db8:1:2::b", "2001:db8:1:2:3::c", "2001:db8:1:2:4::d")
+
+    answers = [client.get(public, REMOTE_ADDR=address).status_code for address in addresses]
+
+    assert answers == [200, 200, 200, 429]
+    assert client.get(public, REMOTE_ADDR="2001:db8:1:3::a").status_code == 200
+    kept = redis_client().keys(f"{settings.REDIS_PREFIX}requests:*")
+    assert kept
+    assert not any("2001" in key for key in kept)
 
 
 def test_without_a_limit_nobody_waits(settings: object) -> None:

@@ -10,7 +10,9 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from common import context
+from common.encryption.derivation import keyed_digest
 from common.health import redis_client
+from common.networks import network_of
 
 if TYPE_CHECKING:
     # The framework loads this class while it is itself being imported.
@@ -20,15 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 class CallerThrottle(BaseThrottle):
-    """API_RATE_LIMIT requests in API_RATE_SECONDS for each person, or address of nobody's."""
+    """API_RATE_LIMIT requests in API_RATE_SECONDS for each person, or network of nobody's."""
 
     def allow_request(self, request: Request, view: "APIView") -> bool:
         if not settings.API_RATE_LIMIT:
             return True
         seconds = settings.API_RATE_SECONDS
         window, self._passed = divmod(time.time(), seconds)
-        caller = context.person_id.get() or context.origin.get().address
-        key = f"{settings.REDIS_PREFIX}requests:{caller}:{window:.0f}"
+        caller = context.person_id.get() or network_of(context.origin.get().address)
+        digest = keyed_digest("callers", str(caller).encode()).hex()[:32]
+        key = f"{settings.REDIS_PREFIX}requests:{digest}:{window:.0f}"
         try:
             with redis_client().pipeline() as pipeline:
                 pipeline.incr(key)
