@@ -111,7 +111,7 @@ def _as_person(user_id: UUID | None, *, at_door: bool, switch: bool) -> Iterator
 
 
 def is_identifying() -> bool:
-    """Whether this code runs within `identifying`, for nobody yet or for somebody; never the house."""
+    """Whether this code runs within `identifying`, known by now or not, and not as operator."""
     return _at_door.get() and _alias.get() == PERSON_ALIAS
 
 
