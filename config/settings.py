@@ -327,18 +327,18 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     # Of people who came from elsewhere; the first login hashes theirs anew.
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
-    "django.contrib.auth.hashers.BCryptPasswordHasher",
+    "accounts.identity.passwords.CutBCryptPasswordHasher",
 ]
 # Length is what makes guessing hard; classes of characters make passwords alike.
 PASSWORD_LENGTH = read_integer("PASSWORD_LENGTH", 12, minimum=8)
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
-    for name, options in (
-        ("UserAttributeSimilarityValidator", {}),
-        ("MinimumLengthValidator", {"min_length": PASSWORD_LENGTH}),
-        ("CommonPasswordValidator", {}),
-        ("NumericPasswordValidator", {}),
-    )
+    {"NAME": "accounts.identity.passwords.OwnWordsValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": PASSWORD_LENGTH},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
 TEMPLATES = [
@@ -596,7 +596,7 @@ EXPORT_DAYS = read_integer("EXPORT_DAYS", 7, minimum=1)
 
 # --- API --------------------------------------------------------------------------------------
 
-# Requests that one person, or one address of nobody's, may make in a while; 0 for any number.
+# Requests that one person, or one network of nobody's, may make in a while; 0 for any number.
 API_RATE_LIMIT = read_integer("API_RATE_LIMIT", 0)
 API_RATE_SECONDS = read_integer("API_RATE_SECONDS", 900, minimum=1)
 REST_FRAMEWORK = {

@@ -6,6 +6,8 @@ from django import forms
 from django.http import HttpRequest
 
 from accounts.choices import ConsentType
+from accounts.consents.documents import current_document
+from accounts.identity.passwords import OwnWordsValidator
 from accounts.models import User
 from accounts.services.consents import require_all
 from accounts.services.registration import complete_registration
@@ -41,9 +43,6 @@ class ConsentsInput(forms.Widget):
         return False
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        # Only here: pages need the texts, the API does not.
-        from accounts.consents.documents import current_document  # noqa: PLC0415
-
         ticked = value if isinstance(value, dict) else {}
         groups = [
             {
@@ -106,6 +105,17 @@ class SignUpForm(forms.Form):
             said = (str(self.data.get(name) or "") for name in ("email", "username"))
             lock(*(seal_for_lookup(normalized_email(text), "sign-up") for text in said if text))
         super().full_clean()
+
+    def clean(self) -> dict[str, Any]:
+        """The validators of passwords know a person's words only once there is a person."""
+        said: dict[str, Any] = super().clean() or self.cleaned_data
+        # As the API and the page call it.
+        for field in {"password", "password1"} & set(said):
+            try:
+                OwnWordsValidator().compare(said[field], said)
+            except forms.ValidationError as error:
+                self.add_error(field, error)
+        return said
 
     def signup(self, request: HttpRequest, user: User) -> None:
         complete_registration(user_id=user.pk, consents=self.cleaned_data["consents"])

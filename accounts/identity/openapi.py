@@ -70,7 +70,6 @@ UNSAID = {
     ("post", "account/authenticators/recovery-codes"): {"200": "RecoveryCodes"},
     ("post", "account/password/change"): {"200": "Authenticated"},
     ("post", "auth/password/request"): {"200": "Authenticated"},
-    ("post", "auth/provider/redirect"): {"401": "RefusedPage"},
 }
 
 

@@ -1,30 +1,34 @@
 """The doors of allauth's API that are open here, each behind the guard.
 
-Nobody logs in by a phone number or by a code alone here; their doors would only fail. Redirects
-to a provider are for browsers.
+Nobody logs in by a phone number, by a code alone or by a redirect to a provider here; their doors
+would only fail.
 """
 
 from collections.abc import Iterable
 
 from allauth.headless import urls as headless
-from allauth.headless.constants import Client
 from django.urls import URLPattern, URLResolver
 
 from accounts.identity.guard import guarded
 
 CLOSED = frozenset(
-    {"manage_phone", "verify_phone", "resend_phone_verification_code", "confirm_login_code"}
+    {
+        "manage_phone",
+        "verify_phone",
+        "resend_phone_verification_code",
+        "confirm_login_code",
+        "redirect_to_provider",
+    }
 )
-CLOSED_TO_APPS = frozenset({"redirect_to_provider"})
 
 Route = URLPattern | URLResolver
 
 
-def _open_doors(routes: Iterable[Route], closed: frozenset[str] = CLOSED) -> list[Route]:
+def _open_doors(routes: Iterable[Route]) -> list[Route]:
     return [
-        _door(route) if isinstance(route, URLPattern) else _doors_below(route, closed)
+        _door(route) if isinstance(route, URLPattern) else _doors_below(route)
         for route in routes
-        if getattr(route, "name", None) not in closed
+        if getattr(route, "name", None) not in CLOSED
     ]
 
 
@@ -32,11 +36,10 @@ def _door(route: URLPattern) -> URLPattern:
     return URLPattern(route.pattern, guarded(route.callback), route.default_args, route.name)
 
 
-def _doors_below(route: URLResolver, closed: frozenset[str]) -> URLResolver:
-    below = closed | CLOSED_TO_APPS if route.namespace == Client.APP else closed
+def _doors_below(route: URLResolver) -> URLResolver:
     return URLResolver(
         route.pattern,
-        _open_doors(route.url_patterns, below),
+        _open_doors(route.url_patterns),
         route.default_kwargs,
         route.app_name,
         route.namespace,

@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+import bcrypt
 import pytest
 from django.contrib.auth.hashers import identify_hasher
 from django.utils import timezone
+from rest_framework.test import APIClient
 
-from accounts.choices import AccountStatus, SessionEnd
+from accounts.choices import AccountStatus, Role, SessionEnd
 from accounts.models import DeviceSession, StoredSession, User
 from accounts.session_tokens import GRACE
 from accounts.tests.factories import make_user
@@ -282,6 +284,45 @@ def test_an_imported_bcrypt_hash_is_accepted_and_made_argon2(phone: Phone) -> No
     user.refresh_from_db()
     assert identify_hasher(user.password).algorithm == "argon2"
     assert Phone("newer").log_in(password="abc123xyz").status_code == 200
+
+
+def test_of_an_imported_bcrypt_hash_the_first_72_bytes_count(phone: Phone) -> None:
+    long = "a" * 71 + "é, and what bcrypt never looked at"
+    user = person_of(phone)
+    hashed = bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode()
+    with acting_as(user.pk):
+        User.objects.filter(pk=user.pk).update(password=f"bcrypt${hashed}")
+
+    assert Phone("wrong").log_in(password="b" + long[1:]).status_code == 400
+    assert Phone("new").log_in(password=long).status_code == 200
+
+    user.refresh_from_db()
+    assert identify_hasher(user.password).algorithm == "argon2"
+    assert Phone("newer").log_in(password=long).status_code == 200
+    assert Phone("wrong").log_in(password=long[:-1]).status_code == 400
+
+
+@pytest.mark.parametrize("method", ["app", "browser"])
+def test_nobody_is_sent_to_a_provider(method: str) -> None:
+    body = {"provider": "google", "callback_url": "https://example.org/", "process": "login"}
+
+    answer = APIClient().post(f"/api/v1/auth/{method}/v1/auth/provider/redirect", body)
+
+    assert answer.status_code == 404
+
+
+def test_somebody_who_became_an_operator_resets_nothing_here(phone: Phone) -> None:
+    user = person_of(phone)
+    with as_operator("a test promotes"):
+        User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    finder = Phone("finder")
+    finder.call("post", "auth/password/request", {"email": ADDRESS})
+    body = {"key": code_in(deliver_mail()[-1]), "password": "a quite different horse"}
+
+    assert finder.call("post", "auth/password/reset", body).status_code == 403
+
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
 
 
 def test_an_operator_does_not_come_in_here() -> None:

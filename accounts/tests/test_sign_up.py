@@ -82,6 +82,35 @@ def test_a_sign_up_that_fails_in_the_middle_leaves_nothing(
     assert Phone("again").sign_up().status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("password", "like"),
+    [(ADDRESS, "email"), ("Lovelace, Ada King", "full_name"), ("countess.of.l", "username")],
+)
+def test_a_password_is_not_what_somebody_is_called(password: str, like: str) -> None:
+    phone = Phone()
+
+    answer = phone.sign_up(
+        password=password, username="countess.of.lovelace", full_name="Ada King Lovelace"
+    )
+
+    assert answer.status_code == 400
+    assert [(error["param"], error["code"]) for error in answer.json()["errors"]] == [
+        ("password", "password_too_similar")
+    ]
+    assert User.objects.count() == 0
+
+
+@pytest.mark.parametrize("password", [ADDRESS, "Ada King Lovelace"])
+def test_nor_is_it_when_it_is_changed(password: str) -> None:
+    phone = registered(full_name="Ada King Lovelace")
+    body = {"current_password": PASSWORD, "new_password": password}
+
+    answer = phone.call("post", "account/password/change", body)
+
+    assert answer.status_code == 400
+    assert [error["code"] for error in answer.json()["errors"]] == ["password_too_similar"]
+
+
 def test_an_address_that_is_taken_is_told_to_its_owner_only() -> None:
     registered()
     stranger, newcomer = Phone("stranger"), Phone("newcomer")
