@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connections
 from django.db.models import Max
 from django.utils import timezone
 
 from accounts.choices import SubscriptionProvider, SubscriptionStatus, Tier
 from accounts.models import Subscription, User
-from common import tenancy
-from common.locks import lock
+from common.locks import lock, try_lock_each
 
 FREE_PERIOD = timedelta(days=365)
 MOST_AT_ONCE = 1000
@@ -19,7 +17,7 @@ MOST_AT_ONCE = 1000
 
 def lock_periods(user_id: UUID) -> datetime:
     """Nobody else changes the person's periods until the transaction ends. Returns the time."""
-    lock(f"subscription:{user_id}")
+    lock(_name_of_lock(user_id))
     return timezone.now()
 
 
@@ -71,14 +69,12 @@ def free_year(user_id: UUID, starts_at: datetime, at: datetime) -> Subscription:
 
 def _settle_free_ones(user_ids: Sequence[UUID]) -> int:
     """Somebody's upgrade may hold theirs: waiting for it would hold up everybody else."""
-    with connections[tenancy.current_alias()].cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM unnest(%s::uuid[]) AS people (id)"
-            " WHERE pg_try_advisory_xact_lock(hashtextextended('subscription:' || id, 0))",
-            [sorted(set(user_ids))],
-        )
-        locked = [user_id for (user_id,) in cursor.fetchall()]
-    return settle(locked, timezone.now())
+    people = {_name_of_lock(user_id): user_id for user_id in user_ids}
+    return settle([people[name] for name in try_lock_each(people)], timezone.now())
+
+
+def _name_of_lock(user_id: UUID) -> str:
+    return f"subscription:{user_id}"
 
 
 def _without_active(user_ids: Sequence[UUID]) -> list[UUID]:

@@ -1,5 +1,7 @@
 """PostgreSQL's advisory locks by name: they end with the transaction, also when it is killed."""
 
+from collections.abc import Iterable
+
 from django.db import connections
 
 from common import tenancy
@@ -34,6 +36,18 @@ def try_share(name: str) -> bool:
 
 def try_lock(name: str) -> bool:
     """Hold the named lock until the open transaction ends; False if another one holds it."""
+    return bool(try_lock_each([name]))
+
+
+def try_lock_each(names: Iterable[str]) -> list[str]:
+    """Hold each lock that nobody else holds until the open transaction ends; returns those names.
+
+    It waits for none of them.
+    """
     with connections[tenancy.current_alias()].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
-        return bool(cursor.fetchone()[0])
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) AS names (name)"
+            " WHERE pg_try_advisory_xact_lock(hashtextextended(name, 0))",
+            [sorted(set(names))],
+        )
+        return [name for (name,) in cursor.fetchall()]

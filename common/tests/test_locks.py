@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from django.db import connection, transaction
 
-from common.locks import lock, try_lock
+from common.locks import lock, try_lock, try_lock_each
 from common.tenancy import as_operator
 from common.tests.connections import connect_as
 from common.tests.races import at_once
@@ -48,6 +48,19 @@ def test_only_one_of_many_gets_it() -> None:
         return got
 
     assert sorted(map(bool, at_once([attempt] * 6))) == [False] * 5 + [True]
+
+
+def test_of_several_those_that_are_free_are_taken_and_the_others_not_waited_for() -> None:
+    with connect_as("default") as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('import:2', 0))")
+        with transaction.atomic():
+            got = try_lock_each(["import:3", "import:2", "import:1", "import:3"])
+            held = [is_free("import:1"), is_free("import:3"), is_free("import:4")]
+            assert try_lock_each([]) == []
+
+    assert got == ["import:1", "import:3"]
+    assert held == [False, False, True]
+    assert is_free("import:1")
 
 
 def test_the_operator_and_a_person_share_the_names() -> None:
