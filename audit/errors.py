@@ -1,17 +1,15 @@
-from common.errors import DomainError
+from common.errors import ConflictError
 
 
-class StreamConflictError(DomainError):
+class StreamConflictError(ConflictError):
     """A file of the stream is in the way that is not what would be written."""
 
-    status = 409
     code = "stream_conflict"
     title = "Another file is in the way"
 
 
-class StreamBrokenError(DomainError):
+class StreamBrokenError(ConflictError):
     """The files of the stream are not what they were."""
 
-    status = 409
     code = "stream_broken"
     title = "The stream is broken"

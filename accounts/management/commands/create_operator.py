@@ -3,11 +3,11 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from accounts.choices import OPERATOR_ROLES, Role
 from accounts.services.users import create_operator
-from common.errors import DomainError
+from common.management.reports import said_plainly
 
 
 class Command(BaseCommand):
@@ -22,10 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-        try:
+        with said_plainly():
             user = create_operator(
                 username=options["username"], password=password, role=options["role"]
             )
-        except DomainError as error:
-            raise CommandError(error.detail) from error
         self.stdout.write(f"{user.username} may now log in.")

@@ -10,8 +10,8 @@ from accounts.choices import Plan, SubscriptionProvider
 from accounts.services.users import find_user
 from accounts.stores import local
 from accounts.stores.contract import StorePurchase
-from common.errors import DomainError
 from common.ids import uuid7
+from common.management.reports import said_plainly
 
 MOST_DAYS = 3650
 
@@ -39,10 +39,8 @@ class Command(BaseCommand):
             raise CommandError("The local store is switched off here (STORE_LOCAL=false).")
         if not 0 <= options["days"] <= MOST_DAYS:
             raise CommandError(f"--days must be between 0 and {MOST_DAYS}.")
-        try:
+        with said_plainly():
             user = find_user(options["user"])
-        except DomainError as error:
-            raise CommandError(error.detail) from error
         now = timezone.now()
         purchase = StorePurchase(
             provider=SubscriptionProvider.LOCAL,

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from audit.retention import apply_retention
+from common.management.reports import said_plainly
 
 
 class Command(BaseCommand):
@@ -15,7 +16,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dropped = apply_retention(dry_run=options["dry_run"])
+        with said_plainly():
+            dropped = apply_retention(dry_run=options["dry_run"])
         if options["json"]:
             parts = [part.as_json() for part in dropped]
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], "parts": parts}, indent=2))

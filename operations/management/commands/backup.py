@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from common.management.reports import said_plainly, size_in_words
 from operations.backups.making import Made, make_backup
-from operations.management.commands._reports import said_plainly, size_in_words
 
 
 class Command(BaseCommand):

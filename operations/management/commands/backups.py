@@ -6,9 +6,9 @@ from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.table import Table
 
+from common.management.reports import age_in_words, said_plainly, size_in_words
 from operations.backups.places import Backup, all_backups
 from operations.errors import DamagedBackupError
-from operations.management.commands._reports import age_in_words, said_plainly, size_in_words
 
 # Where nobody says how wide it is.
 WIDTH = 160

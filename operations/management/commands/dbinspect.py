@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operations.errors import MissingLoginError
+from common.management.reports import said_plainly, size_in_words
 from operations.inspection import CHECKS, Finding, Scope, Severity, inspect, worst
 
 # Without a terminal nobody would see what is cut off.
@@ -86,9 +86,8 @@ def _inspected(options: dict[str, Any]) -> dict[str, Sequence[Finding]]:
         )
     scope = Scope(limit=options["limit"], longer_than_seconds=options["longer_than"])
     try:
-        return inspect(options["checks"], scope)
-    except MissingLoginError as error:
-        raise CommandError(error.detail) from error
+        with said_plainly():
+            return inspect(options["checks"], scope)
     except OperationalError as error:
         raise CommandError(
             "The statistics cannot be read. Is the database up, and has the role `metrics` the"
@@ -115,18 +114,10 @@ def _shown(column: str, value: Any) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
     if column.endswith("bytes"):
-        return _size(value)
+        return size_in_words(value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
-
-
-def _size(amount: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(amount) < 1024:  # noqa: PLR2004 - of the units
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
 
 
 def _as_json(value: Any) -> str:

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from common.management.reports import said_plainly
 from operations.backups.drilling import run_drill
-from operations.management.commands._reports import said_plainly
 
 
 class Command(BaseCommand):

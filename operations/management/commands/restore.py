@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from common.bootstrap import database_name
+from common.management.reports import said_plainly
 from operations.backups.places import find_backup
 from operations.backups.restoring import Restored, restore
-from operations.management.commands._reports import said_plainly
 
 
 class Command(BaseCommand):

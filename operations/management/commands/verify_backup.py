@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from common.management.reports import said_plainly
 from operations.backups.places import LATEST, find_backup
 from operations.backups.verifying import verify_backup
-from operations.management.commands._reports import said_plainly
 
 
 class Command(BaseCommand):

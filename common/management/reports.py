@@ -1,4 +1,4 @@
-"""What the commands for backups share: how they fail, and how they say sizes and times."""
+"""What commands share: how they fail, and how they say sizes and times."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
