@@ -23,6 +23,7 @@ from accounts.models import Erasure, ErasureRequest
 from accounts.models.privacy import UNDER_WAY
 from audit.choices import SecurityKind
 from audit.recording import record
+from common.encryption.canonical import canonical
 from common.ids import uuid7
 from common.locks import lock
 from common.privacy import Fate, personal_tables
@@ -99,10 +100,6 @@ def signature_of(receipt: Mapping[str, Any]) -> str:
     """HMAC-SHA-256 of everything in the receipt but the signature itself."""
     said = {key: value for key, value in receipt.items() if key != "signature"}
     return salted_hmac("accounts.erasure.receipt", canonical(said), algorithm="sha256").hexdigest()
-
-
-def canonical(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
 
 def forget_receipts() -> None:

@@ -4,17 +4,19 @@ Each app registers its tables, its files and its way of erasing them in a module
 which its `ready()` calls. A test compares the registry with the database and with the storage.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from django.core.files.storage import default_storage
-from django.db.models import Model, Q
+from django.db.models import Count, Model, Q
 
 from common.locks import lift_time_limit
-from common.storage import DRAFTS, names_below
+from common.storage import DRAFTS, folders_in, names_below
 from common.tenancy import acting_as
 
 ROWS_AT_ONCE = 100
@@ -72,12 +74,13 @@ class PersonalTable:
     def name(self) -> str:
         return self.model._meta.db_table  # noqa: SLF001 - Django's documented door to a model
 
-    def rows_left(self, user_id: UUID) -> int:
-        """How many rows an erasure has still to treat, for whoever asks as the operator."""
+    def rows_left(self, user_ids: Collection[UUID]) -> dict[UUID, int]:
+        """How many rows an erasure has still to treat of each of them who has any."""
         if self.erased.fate is Fate.KEPT:
-            return 0
-        owned = self.model._base_manager.filter(**{self.owner: user_id})  # noqa: SLF001 - as above
-        return owned.filter(self.erased.left).count()
+            return {}
+        owned = self.model._base_manager.filter(**{f"{self.owner}__in": user_ids})  # noqa: SLF001 - as above
+        left = owned.filter(self.erased.left)
+        return dict(left.values_list(self.owner).annotate(Count("pk")))
 
     def exported_rows(self, user_id: UUID) -> Iterator[dict[str, Any]]:
         """The rows of the person by the names of their columns, a few in memory at a time."""
@@ -114,6 +117,15 @@ class PersonalFiles:
         yield from names_below(f"{self.folder}/{user_id}")
         beginning = f"{DRAFTS}/{self.folder}-{user_id}-"
         yield from (name for name in names_below(DRAFTS) if name.startswith(beginning))
+
+    def files_left(self, user_ids: Collection[UUID]) -> Counter[UUID]:
+        """How many files each of them has; the storage lists its folders once for all of them."""
+        draft = re.compile(rf"{DRAFTS}/{self.folder}-([0-9a-f-]{{36}})-")
+        drafts = (draft.match(name) for name in names_below(DRAFTS))
+        found = Counter(match[1] for match in drafts if match)
+        for owner in set(folders_in(self.folder)) & {str(user_id) for user_id in user_ids}:
+            found[owner] += sum(1 for _ in names_below(f"{self.folder}/{owner}"))
+        return Counter({user_id: found[str(user_id)] for user_id in user_ids})
 
 
 # Deletes a part of what is left of a person, as the operator in the open transaction, and says
@@ -165,11 +177,19 @@ def erasing_steps() -> list[Step]:
     return list(reversed(_steps))
 
 
-def what_is_left(user_id: UUID) -> dict[str, int]:
-    """Rows of each table, and `files`, that an erasure would take; needs `as_operator`."""
-    counts = {table.name: table.rows_left(user_id) for table in personal_tables()}
-    counts["files"] = sum(1 for _ in names_of_files(user_id))
-    return {name: count for name, count in counts.items() if count}
+def what_is_left(user_ids: Collection[UUID]) -> dict[UUID, dict[str, int]]:
+    """Rows of each table, and `files`, that an erasure would take of each of these people.
+
+    Only those of whom there is anything. Needs `as_operator`.
+    """
+    left: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
+    for table in personal_tables():
+        for user_id, count in table.rows_left(user_ids).items():
+            left[user_id][table.name] = count
+    files = sum((kind.files_left(user_ids) for kind in personal_files()), Counter[UUID]())
+    for user_id, count in files.items():
+        left[user_id]["files"] = count
+    return dict(left)
 
 
 def names_of_files(user_id: UUID) -> Iterator[str]:

@@ -60,10 +60,7 @@ def make_path_durable(path: Path) -> None:
 
 def names_below(folder: str) -> Iterator[str]:
     """The names of all files in the folder and in those below it, in order."""
-    try:
-        folders, files = default_storage.listdir(folder)
-    except FileNotFoundError:
-        return
+    folders, files = _listed(folder)
     # A bucket may name the folder itself, as a file without a name.
     kinds = {name: False for name in files if name} | dict.fromkeys(folders, True)
     for name, is_folder in sorted(kinds.items()):
@@ -72,3 +69,17 @@ def names_below(folder: str) -> Iterator[str]:
             yield from names_below(inner)
         else:
             yield inner
+
+
+def folders_in(folder: str) -> list[str]:
+    """The names of the folders that lie directly in the folder."""
+    folders, _ = _listed(folder)
+    return folders
+
+
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    """The folders and the files in it; none if it is not there."""
+    try:
+        return default_storage.listdir(folder)
+    except FileNotFoundError:
+        return [], []

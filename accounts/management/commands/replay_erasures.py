@@ -4,9 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from accounts.erasure_ledger import erased_people
 from accounts.replaying import replay_erasures
-from operations.management.commands._reports import said_plainly
+from common.management.reports import said_plainly
 
 
 class Command(BaseCommand):
@@ -21,18 +20,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with said_plainly():
-            listed = len(erased_people())
-            returned = replay_erasures(dry_run=options["dry_run"])
+            replay = replay_erasures(dry_run=options["dry_run"])
         if options["json"]:
             report = {
-                "listed": listed,
-                "returned": [person.as_json() for person in returned],
+                "listed": replay.listed,
+                "returned": [person.as_json() for person in replay.returned],
                 "erased": not options["dry_run"],
             }
             self.stdout.write(json.dumps(report, indent=2))
             return
-        for person in returned:
+        for person in replay.returned:
             left = ", ".join(f"{count} of {name}" for name, count in person.left.items())
             self.stdout.write(f"{person.user_id}: {left}")
         done = "are there" if options["dry_run"] else "were there and are erased again"
-        self.stdout.write(f"Of {listed} people in the ledger {len(returned)} {done}.")
+        self.stdout.write(f"Of {replay.listed} people in the ledger {len(replay.returned)} {done}.")
