@@ -1,6 +1,7 @@
-"""Personal access tokens: `cp_` and 32 random bytes, of which only the SHA-256 is stored.
+"""Who a bearer token stands for, be it a personal access token or the access token of a login.
 
-A random secret of 256 bits needs no slow hash: it cannot be guessed from its digest.
+A personal access token is `cp_` and 32 random bytes, of which only the SHA-256 is stored. A random
+secret of 256 bits needs no slow hash: it cannot be guessed from its digest.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from accounts.choices import Scope
 from accounts.models import DeviceSession, PersonalAccessToken, User
+from accounts.querysets import fresh_since
 from accounts.session_tokens import session_of_access_token
 from common.tenancy import acting_as
 
@@ -27,14 +29,23 @@ USED_PRECISION = timedelta(minutes=1)
 class Bearer:
     """Who a credential stands for and what it may be used for.
 
-    `token_id` is the personal access token, or the session of a login; only the latter knows
-    when the person last proved who they are.
+    It is a personal access token or the session of a login: one of the two ids is None. Only a
+    login knows when the person last proved who they are.
     """
 
     user: User
-    token_id: UUID
     scopes: frozenset[str]
+    token_id: UUID | None = None
+    session_id: UUID | None = None
     proved_at: datetime | None = None
+
+    @property
+    def is_login(self) -> bool:
+        return self.session_id is not None
+
+    @property
+    def is_freshly_proved(self) -> bool:
+        return self.proved_at is not None and self.proved_at >= fresh_since()
 
 
 def new_secret() -> str:
@@ -66,7 +77,7 @@ def _bearer_of_access_token(secret: str) -> Bearer | None:
     if token.last_used_at is None or now - token.last_used_at > USED_PRECISION:
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USED_PRECISION)
         PersonalAccessToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
-    return Bearer(token.user, token.pk, frozenset(token.scopes))
+    return Bearer(token.user, frozenset(token.scopes), token_id=token.pk)
 
 
 def _bearer_of_session(session_id: UUID) -> Bearer | None:
@@ -78,21 +89,29 @@ def _bearer_of_session(session_id: UUID) -> Bearer | None:
         with acting_as(session.user_id, switch=True):
             stale = DeviceSession.objects.filter(last_seen_at__lt=now - USED_PRECISION)
             stale.filter(pk=session.pk).update(last_seen_at=now)
-    return Bearer(session.user, session.pk, frozenset(Scope), session.proved_at)
+    return Bearer(
+        session.user, frozenset(Scope), session_id=session.pk, proved_at=session.proved_at
+    )
+
+
+def bearer_secret(authorization: str) -> str | None:
+    """What an Authorization header of the form `Bearer …` holds; None if it has another form."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def token_of_header(authorization: str) -> PersonalAccessToken | None:
     """The token that the header holds, be it expired, revoked or of an account that is closed."""
-    scheme, _, secret = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip().startswith(PREFIX):
+    secret = bearer_secret(authorization)
+    if secret is None or not secret.startswith(PREFIX):
         return None
     found: PersonalAccessToken | None = PersonalAccessToken.objects.filter(
-        digest=digest_of(secret.strip())
+        digest=digest_of(secret)
     ).first()
     return found
 
 
 def bearer_of_header(authorization: str) -> Bearer | None:
     """The bearer named by an Authorization header of the form `Bearer …`, or None."""
-    scheme, _, secret = authorization.partition(" ")
-    return bearer_of(secret.strip()) if scheme.lower() == "bearer" else None
+    secret = bearer_secret(authorization)
+    return None if secret is None else bearer_of(secret)

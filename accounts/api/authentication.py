@@ -9,7 +9,7 @@ from common import context
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer cp_…` with a personal access token."""
+    """`Authorization: Bearer …` with a personal access token, or a login's access token."""
 
     def authenticate(self, request: Request) -> tuple[User, Bearer] | None:
         header = request.headers.get("Authorization", "")

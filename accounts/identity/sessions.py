@@ -27,9 +27,15 @@ DEVICE_SESSION = "device_session"
 
 
 def device_session_of(request: HttpRequest) -> UUID | None:
-    """The login that the request's session belongs to; none before its end, or of an operator."""
+    """The login that the request's session belongs to; None before one, and for an operator."""
     text = request.session.get(DEVICE_SESSION)
     return UUID(text) if text else None
+
+
+def is_freshly_proved(request: HttpRequest) -> bool:
+    session_id = device_session_of(request)
+    fresh = DeviceSession.objects.freshly_proved()
+    return session_id is not None and fresh.filter(pk=session_id).exists()
 
 
 class SessionStore(SessionBase):
@@ -55,11 +61,6 @@ class SessionStore(SessionBase):
         store._digest = bytes(row.digest)
         store._session_cache = store._open(row)
         return store
-
-    @property
-    def is_nameless(self) -> bool:
-        """Whether it was found by its login: its key cannot be told to the client."""
-        return self._digest is not None
 
     def exists(self, session_key: str) -> bool:
         return StoredSession.objects.of_realm().filter(digest=digest_of(session_key)).exists()

@@ -1,7 +1,6 @@
 """What clients that are no browser are given when they log in, and how they are known again."""
 
 from typing import Any
-from uuid import UUID
 
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.headless.base.response import UnauthorizedResponse
@@ -11,10 +10,11 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from accounts.identity.sessions import DEVICE_SESSION, SessionStore
+from accounts.identity.sessions import SessionStore, device_session_of
 from accounts.models import DeviceSession
 from accounts.services.sessions import refresh_session, tokens_of
 from accounts.session_tokens import session_of_access_token
+from accounts.tokens import bearer_secret
 
 REFRESH_VIEW = "refresh"
 REFUSED = "access_token_refused"
@@ -32,26 +32,27 @@ class TokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]  # allauth has
         named: str | None = super().get_session_token(request)
         if named:
             return named
-        scheme, _, offered = request.headers.get("Authorization", "").partition(" ")
+        offered = bearer_secret(request.headers.get("Authorization", ""))
         match = request.resolver_match
         # A client sends the one that has run out along with the refresh token.
-        if scheme.lower() != "bearer" or (match and match.url_name == REFRESH_VIEW):
+        if offered is None or (match and match.url_name == REFRESH_VIEW):
             return None
-        if session_of_access_token(offered.strip()) is None:
+        if session_of_access_token(offered) is None:
             if hasattr(request, REFUSED):
                 # The answer that refuses it asks once more.
                 return None
             setattr(request, REFUSED, True)
             raise ImmediateHttpResponse(UnauthorizedResponse(request))
-        return offered.strip()
+        return offered
 
     def create_session_token(self, request: HttpRequest) -> str:
-        store = request.session
-        if isinstance(store, SessionStore) and store.is_nameless:
-            return self.get_session_token(request) or ""
-        if not store.session_key:
-            store.save()
-        return str(store.session_key)
+        """Nothing for whoever is logged in: it would open what they have for as long as the login
+        lasts, and no exchange would ever show that it was stolen."""
+        if device_session_of(request) is not None:
+            return ""
+        if not request.session.session_key:
+            request.session.save()
+        return str(request.session.session_key)
 
     def lookup_session(self, session_token: str) -> SessionBase | None:
         session_id = session_of_access_token(session_token)
@@ -61,10 +62,10 @@ class TokenStrategy(AbstractTokenStrategy):  # type: ignore[misc]  # allauth has
         return SessionStore.of_login(session_id)
 
     def create_access_token_payload(self, request: HttpRequest) -> dict[str, Any] | None:
-        session_id = request.session.get(DEVICE_SESSION)
+        session_id = device_session_of(request)
         if session_id is None:
             return None
-        tokens = tokens_of(DeviceSession.objects.get(pk=UUID(session_id)))
+        tokens = tokens_of(DeviceSession.objects.get(pk=session_id))
         return {
             "access_token": tokens.access_token,
             "refresh_token": tokens.refresh_token,

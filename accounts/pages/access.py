@@ -1,25 +1,22 @@
 """Who a page is for: a person who is logged in, or one who has just proved who they are."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.reauthentication import is_reauthentication_required
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
-from accounts.identity.receivers import session_of
-from accounts.models import DeviceSession, User
-from common.errors import DomainError
+from accounts.identity.sessions import is_freshly_proved
+from accounts.models import User
+from common.errors import DomainError, NotFoundError
 
 View = Callable[..., HttpResponse]
 
@@ -58,8 +55,9 @@ def fresh(back_to: str) -> Callable[[View], View]:
 def action(back_to: str, *, proved: bool = False) -> Callable[[Callable[..., str]], View]:
     """What a button does. Afterwards the browser is back on the page of that name, and told.
 
-    The function returns the sentence to say; what a service refuses is said likewise. Whoever
-    comes without having pressed the button, as after a login in between, is sent to the page.
+    The function returns the sentence to say; what a service refuses is said likewise, and what it
+    does not find is answered with 404. Whoever comes without having pressed the button, as after
+    a login in between, is sent to the page.
     """
 
     def decorate(act: Callable[..., str]) -> View:
@@ -68,6 +66,8 @@ def action(back_to: str, *, proved: bool = False) -> Callable[[Callable[..., str
             if request.method == "POST":
                 try:
                     messages.success(request, act(request, *args, **kwargs))
+                except NotFoundError:
+                    raise Http404 from None
                 except DomainError as error:
                     messages.error(request, error.detail)
             return redirect(back_to)
@@ -81,10 +81,7 @@ def _is_proved(request: HttpRequest) -> bool:
     if get_adapter().get_reauthentication_methods(request.user):
         return not is_reauthentication_required(request, app="accounts")
     # They come in through Google or Apple only, whom allauth does not ask again: the login counts.
-    limit = timezone.now() - timedelta(seconds=settings.FRESH_LOGIN_SECONDS)
-    mine = DeviceSession.objects.visible_to(person_of(request).pk)
-    current = session_of(request)
-    return current is not None and mine.filter(pk=current, proved_at__gt=limit).exists()
+    return is_freshly_proved(request)
 
 
 def _ask_for_proof(request: HttpRequest, page: str) -> HttpResponse:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -23,12 +22,11 @@ from accounts.models import BiometricChallenge, BiometricKey
 from accounts.models.biometrics import MOST_FAILURES
 from accounts.querysets import BiometricKeyQuerySet
 from accounts.services.sessions import renew_proof
-from accounts.tokens import Bearer
 from audit.choices import SecurityKind
 from audit.recording import record
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, NotFoundError
 from common.locks import lock
-from common.tenancy import acting_as, current_alias
+from common.tenancy import acting_as
 
 MOST_KEYS = 50
 CHALLENGE_BYTES = 32
@@ -71,11 +69,11 @@ def challenge_key(*, user_id: UUID, key_id: UUID) -> BiometricChallenge:
     """Afterwards the key has a challenge in place of the one before.
 
     A pending key is asked for its registration, an active one for a verification. Raises
-    BiometricKey.DoesNotExist, and KeyStatusError for a revoked key.
+    NotFoundError, and KeyStatusError for a revoked key.
     """
     with acting_as(user_id):
         # Two at once would both find no challenge in the way.
-        key = _keys_of(user_id).select_for_update(of=("self",), no_key=True).get(pk=key_id)
+        key = _found(_keys_of(user_id).select_for_update(of=("self",), no_key=True), key_id)
         if key.status == BiometricStatus.REVOKED:
             raise _wrong_status(key)
         pending = key.status == BiometricStatus.PENDING
@@ -96,20 +94,21 @@ def register_key(*, user_id: UUID, key_id: UUID, device_id: str, signature: byte
         return _keys_of(user_id).get(pk=key_id)
 
 
-def verify_key(*, bearer: Bearer, key_id: UUID, device_id: str, signature: bytes) -> BiometricKey:
-    """Afterwards the login counts as just proved.
+def verify_key(
+    *, user_id: UUID, session_id: UUID, key_id: UUID, device_id: str, signature: bytes
+) -> BiometricKey:
+    """Afterwards the person's session counts as just proved.
 
     The challenge is used up also when the signature is wrong; MOST_FAILURES in a row revoke the
-    key. Raises BiometricKey.DoesNotExist, OtherDeviceError, KeyStatusError,
-    ChallengeExpiredError and VerificationFailedError.
+    key. Raises NotFoundError, OtherDeviceError, KeyStatusError, ChallengeExpiredError and
+    VerificationFailedError.
     """
-    user_id = bearer.user.pk
     key = _answer(user_id, key_id, device_id, signature, ChallengePurpose.VERIFICATION)
     with acting_as(user_id):
         active = _keys_of(user_id).active().filter(pk=key_id)
         if not active.update(last_used_at=timezone.now(), failures=0):
             raise _wrong_status(key)
-        renew_proof(session_id=bearer.token_id)
+        renew_proof(session_id=session_id)
         verified = _keys_of(user_id).get(pk=key_id)
     _note(SecurityKind.BIOMETRIC_VERIFIED, key)
     return verified
@@ -120,18 +119,14 @@ def revoke_keys(*, key_ids: Sequence[UUID]) -> int:
 
     Runs as whoever calls: a person within `acting_as`, or the operator.
     """
-    with transaction.atomic(using=current_alias()):
-        return (
-            BiometricKey.objects.not_revoked()
-            .filter(pk__in=key_ids)
-            .update(status=BiometricStatus.REVOKED, revoked_at=timezone.now())
-        )
+    usable = BiometricKey.objects.not_revoked().filter(pk__in=key_ids)
+    return usable.update(status=BiometricStatus.REVOKED, revoked_at=timezone.now())
 
 
 def revoke_key(*, user_id: UUID, key_id: UUID) -> None:
-    """Afterwards the person's key proves nothing. Raises BiometricKey.DoesNotExist."""
+    """Afterwards the person's key proves nothing. Raises NotFoundError."""
     with acting_as(user_id):
-        revoke_keys(key_ids=[_keys_of(user_id).get(pk=key_id).pk])
+        revoke_keys(key_ids=[_found(_keys_of(user_id), key_id).pk])
 
 
 def _answer(
@@ -139,7 +134,7 @@ def _answer(
 ) -> BiometricKey:
     """The key, whose challenge the signature answers. The challenge is used up in any case."""
     with acting_as(user_id):
-        key = _keys_of(user_id).get(pk=key_id)
+        key = _found(_keys_of(user_id), key_id)
         allowed = key.device_id == device_id
         challenge = _used_challenge(key, purpose) if allowed else b""
     # What is noted from here on stays, although the request is refused.
@@ -201,6 +196,13 @@ def _count_failure(key: BiometricKey) -> None:
 def _keys_of(user_id: UUID) -> BiometricKeyQuerySet:
     keys: BiometricKeyQuerySet = BiometricKey.objects.visible_to(user_id)
     return keys
+
+
+def _found(keys: BiometricKeyQuerySet, key_id: UUID) -> BiometricKey:
+    key = keys.filter(pk=key_id).first()
+    if key is None:
+        raise NotFoundError("There is no such key.")
+    return key
 
 
 def _note(kind: SecurityKind, key: BiometricKey, **details: str) -> None:

@@ -69,7 +69,9 @@ def operator_browser(
 def logged_in_client_of(user: User, *, proved_at: datetime | None = None) -> APIClient:
     """A client of the API in which the user has logged in, just now unless told otherwise."""
     client = APIClient()
-    bearer = Bearer(user, uuid7(), frozenset(Scope), proved_at or timezone.now())
+    bearer = Bearer(
+        user, frozenset(Scope), session_id=uuid7(), proved_at=proved_at or timezone.now()
+    )
     client.force_authenticate(user=user, token=bearer)  # type: ignore[arg-type]  # whatever request.auth is
     return client
 

@@ -36,7 +36,6 @@ from accounts.tests.factories import (
     make_user,
     operator_browser,
 )
-from accounts.tokens import Bearer
 from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser, raw_app
 from common.tests.races import PATIENCE_SECONDS, at_once
@@ -628,11 +627,14 @@ def test_of_many_who_hold_an_unused_challenge_one_uses_it_up(
         return found
 
     monkeypatch.setattr(BiometricChallengeQuerySet, "first", first)
-    bearer = Bearer(ada, NO_SUCH, frozenset(Scope), timezone.now())
 
     def attempt() -> str:
         return verify_key(
-            bearer=bearer, key_id=UUID(key_id), device_id="phone-1", signature=signature
+            user_id=ada.pk,
+            session_id=NO_SUCH,
+            key_id=UUID(key_id),
+            device_id="phone-1",
+            signature=signature,
         ).status
 
     outcomes = at_once([attempt] * 8)
@@ -716,6 +718,8 @@ def test_a_token_has_no_part_in_proofs(ada: User, login: APIClient, device: Devi
     ]
 
     assert [code_of(answer) for answer in answers] == [(403, "login_required")] * 4
+    unscoped = client_of(ada, Scope.ACCOUNT_READ).post(f"{URL}{key_id}/verify/", right)
+    assert code_of(unscoped) == (403, "permission_denied")
     assert keys_of(ada) == before
     assert program.get(URL).status_code == 200
     assert login.post(f"{URL}{key_id}/verify/", right).status_code == 200
@@ -903,7 +907,7 @@ def test_a_verification_costs_a_fixed_number_of_queries(
 
     # Thrice begin, setting and commit; the key, its challenge, that it is used; that the key is,
     # the session's proof, the key again.
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(12):
         login.post(f"{URL}{key_id}/verify/", answer)
 
 

@@ -104,7 +104,6 @@ def test_a_session_found_by_its_login_is_saved_to_its_row_and_tells_no_key() -> 
     found["word"] = "saffron"
     found.save()
 
-    assert found.is_nameless
     assert found.session_key is None
     again = SessionStore.of_login(session.pk)
     assert again is not None

@@ -30,7 +30,8 @@ def test_an_issued_token_opens_the_account_for_its_scopes() -> None:
     assert bearer is not None
     assert bearer.user == user
     assert bearer.scopes == {"archives:read"}
-    token = PersonalAccessToken.objects.get(pk=bearer.token_id)
+    token = PersonalAccessToken.objects.get()
+    assert (bearer.token_id, bearer.session_id) == (token.pk, None)
     assert (token.name, token.hint, token.scopes) == ("laptop", secret[:9], ["archives:read"])
     assert bytes(token.digest) == hashlib.sha256(secret.encode()).digest()
 

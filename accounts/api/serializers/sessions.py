@@ -22,11 +22,11 @@ class SessionOutput(serializers.ModelSerializer[DeviceSession]):
         ]  # fmt: skip
 
     def get_is_current(self, session: DeviceSession) -> bool:
-        return bool(session.pk == self.context["request"].auth.token_id)
+        return bool(session.pk == self.context["request"].auth.session_id)
 
     def get_is_going_on(self, session: DeviceSession) -> bool:
         return session.ended_at is None and session.expires_at > timezone.now()
 
 
-class SessionsEnded(serializers.Serializer[dict[str, int]]):
+class EndedSessionsOutput(serializers.Serializer[None]):
     ended = serializers.IntegerField(help_text="How many sessions went on until then")

@@ -1,4 +1,3 @@
-from typing import cast
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -7,6 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.bearers import BearerViewSet
 from accounts.api.permissions import HasFreshLogin, HasScope
 from accounts.api.serializers.access_tokens import (
     AccessTokenInput,
@@ -15,24 +15,22 @@ from accounts.api.serializers.access_tokens import (
     RevokedTokensOutput,
 )
 from accounts.choices import Scope
-from accounts.models import PersonalAccessToken, User
+from accounts.models import PersonalAccessToken
 from accounts.services.access_tokens import create_token, revoke_every_token, revoke_token
-from common.api.parsing import BoundedJsonParser
-from common.api.views import ReadMixin, TenantViewSet
+from common.api.views import ReadMixin, given
 
 
-class AccessTokenViewSet(ReadMixin, TenantViewSet):
+class AccessTokenViewSet(ReadMixin, BearerViewSet):
     """Personal access tokens: credentials for programs."""
 
     read_scope = Scope.ACCOUNT_READ
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = AccessTokenOutput
-    parser_classes = [BoundedJsonParser]
     queryset = PersonalAccessToken.objects.none()
 
     def get_permissions(self) -> list[BasePermission]:
         """Only a person makes tokens, with a fresh proof: what leaked must not multiply."""
-        return [HasFreshLogin() if self.action == "create" else HasScope()]
+        return [HasScope(), HasFreshLogin()] if self.action == "create" else [HasScope()]
 
     def get_queryset(self) -> QuerySet[PersonalAccessToken]:
         return PersonalAccessToken.objects.visible_to(self.user_id)
@@ -44,17 +42,14 @@ class AccessTokenViewSet(ReadMixin, TenantViewSet):
         There is no Idempotency-Key here: an answer that could be repeated would be an answer
         that is kept. A token whose secret was lost on the way is revoked, and another one made.
         """
-        given = AccessTokenInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        values = given.validated_data
+        values = given(AccessTokenInput, request.data)
         token, secret = create_token(
-            user=cast("User", request.user),
+            user=self.bearer.user,
             name=values["name"],
             scopes=[Scope(scope) for scope in values["scopes"]],
             expires_at=values["expires_at"],
         )
-        shown = {**AccessTokenOutput(token).data, "secret": secret}
-        return Response(shown, status=201, headers={"Cache-Control": "no-store"})
+        return Response({**AccessTokenOutput(token).data, "secret": secret}, 201)
 
     @extend_schema(request=None, responses=AccessTokenOutput)
     def revoke(self, request: Request, pk: UUID) -> Response:

@@ -1,4 +1,3 @@
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -7,6 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api.bearers import BearerViewSet
 from accounts.api.permissions import HasFreshLogin, HasLogin, HasScope
 from accounts.api.serializers.biometrics import (
     KINDS,
@@ -25,30 +25,24 @@ from accounts.services.biometrics import (
     revoke_key,
     verify_key,
 )
-from accounts.tokens import Bearer
-from common.api.parsing import BoundedJsonParser
-from common.api.views import ReadMixin, TenantViewSet
-from common.tenancy import acting_as
+from common.api.views import ReadMixin, given
 
 
-class BiometricKeyViewSet(ReadMixin, TenantViewSet):
+class BiometricKeyViewSet(ReadMixin, BearerViewSet):
     """Keys that devices hold and use once they have recognised their owner."""
 
     read_scope = Scope.ACCOUNT_READ
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = BiometricKeyOutput
-    parser_classes = [BoundedJsonParser]
     queryset = BiometricKey.objects.none()
 
     def get_permissions(self) -> list[BasePermission]:
         """What a key proves is who is at the device: no program with a token has part in it."""
-        kinds: dict[str, type[BasePermission]] = {
-            "create": HasFreshLogin,
-            "complete": HasFreshLogin,
-            "challenge": HasLogin,
-            "verify": HasLogin,
-        }
-        return [kinds.get(self.action or "", HasScope)()]
+        if self.action in ("create", "complete"):
+            return [HasScope(), HasFreshLogin()]
+        if self.action in ("challenge", "verify"):
+            return [HasScope(), HasLogin()]
+        return [HasScope()]
 
     def get_queryset(self) -> QuerySet[BiometricKey]:
         return BiometricKey.objects.visible_to(self.user_id)
@@ -60,9 +54,7 @@ class BiometricKeyViewSet(ReadMixin, TenantViewSet):
         Needs a fresh login. One that was announced before for the same device and kind, and was
         never completed, is revoked.
         """
-        given = BiometricKeyInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        values = given.validated_data
+        values = given(BiometricKeyInput, request.data)
         key, challenge = announce_key(
             user_id=self.user_id,
             kind=KINDS[values["kind"]],
@@ -70,8 +62,8 @@ class BiometricKeyViewSet(ReadMixin, TenantViewSet):
             public_key=values["public_key"],
             label=values["label"],
         )
-        shown = self.shown(key)
-        return Response({**shown, "challenge": ChallengeOutput(challenge).data}, status=201)
+        shown = self.get_serializer(key).data
+        return Response({**shown, "challenge": ChallengeOutput(challenge).data}, 201)
 
     @extend_schema(request=SignatureInput, responses=BiometricKeyOutput)
     def complete(self, request: Request, pk: UUID) -> Response:
@@ -80,9 +72,9 @@ class BiometricKeyViewSet(ReadMixin, TenantViewSet):
         Signed are, one after the other: the ASCII text `commonplace biometric registration`,
         a zero byte, the 16 bytes of the key's id, the 32 bytes of the challenge.
         """
-        values = self.signed(request)
+        values = given(SignatureInput, request.data)
         key = register_key(user_id=self.user_id, key_id=pk, **values)
-        return Response(self.shown(key))
+        return Response(self.get_serializer(key).data)
 
     @extend_schema(request=None, responses=ChallengeOutput)
     def challenge(self, request: Request, pk: UUID) -> Response:
@@ -98,23 +90,12 @@ class BiometricKeyViewSet(ReadMixin, TenantViewSet):
         `commonplace biometric verification`. A challenge is used up by any attempt; ten failures
         in a row revoke the key.
         """
-        # HasLogin lets nobody else in.
-        assert isinstance(request.auth, Bearer)  # noqa: S101
-        key = verify_key(bearer=request.auth, key_id=pk, **self.signed(request))
-        return Response(self.shown(key))
+        values = given(SignatureInput, request.data)
+        key = verify_key(user_id=self.user_id, session_id=self.session_id, key_id=pk, **values)
+        return Response(self.get_serializer(key).data)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Revoke the key, for good; it stays in the list. To revoke it again changes nothing."""
         revoke_key(user_id=self.user_id, key_id=pk)
         return Response(status=204)
-
-    def signed(self, request: Request) -> dict[str, Any]:
-        given = SignatureInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        return dict(given.validated_data)
-
-    def shown(self, key: BiometricKey) -> dict[str, object]:
-        # The label is opened with a key that only its owner can read.
-        with acting_as(self.user_id):
-            return dict(self.get_serializer(key).data)
