@@ -21,7 +21,7 @@ class AccountsConfig(AppConfig):
         from accounts.consents.checks import check_consents  # noqa: PLC0415
         from accounts.data_keys import DataKeys  # noqa: PLC0415 - needs the models
         from accounts.idempotency import RecordedAnswers  # noqa: PLC0415
-        from accounts.identity import receivers  # noqa: PLC0415 - needs the models
+        from accounts.identity import passkeys, receivers  # noqa: PLC0415 - needs the models
         from accounts.privacy import register_privacy  # noqa: PLC0415
         from accounts.stores.checks import check_stores  # noqa: PLC0415
         from common.encryption import data_keys  # noqa: PLC0415
@@ -33,4 +33,5 @@ class AccountsConfig(AppConfig):
         checks.register(check_stores)
         events.report()
         receivers.connect()
+        passkeys.accept_our_origins()
         register_privacy()

@@ -232,6 +232,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300,
         "options": {"expires": 300},
     },
+    "erase-unconfirmed-accounts": {
+        "task": "accounts.tasks.erase_unconfirmed_accounts",
+        "schedule": 3600,
+        "options": {"expires": 3600},
+    },
     "keep-exports": {
         "task": "accounts.tasks.keep_exports",
         "schedule": 60,
@@ -423,11 +428,14 @@ SOCIALACCOUNT_AUTO_SIGNUP = False
 SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
 SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_PROVIDERS = {
-    provider: {"APPS": [{"client_id": client_id, "secret": ""} for client_id in client_ids]}
-    for provider, client_ids in (
-        ("google", read_list("GOOGLE_CLIENT_IDS", [])),
-        ("apple", read_list("APPLE_CLIENT_IDS", [])),
-    )
+    "google": {
+        "APPS": [{"client_id": one, "secret": ""} for one in read_list("GOOGLE_CLIENT_IDS", [])],
+        # Google writes either.
+        "ID_TOKEN_ISSUER": ["https://accounts.google.com", "accounts.google.com"],
+    },
+    "apple": {
+        "APPS": [{"client_id": one, "secret": ""} for one in read_list("APPLE_CLIENT_IDS", [])],
+    },
 }
 MFA_ADAPTER = "accounts.identity.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
@@ -435,8 +443,8 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Commonplace"
 # Steps of 30 seconds that a clock may be ahead or behind.
 MFA_TOTP_TOLERANCE = 2
-# Where a browser counts as secure without HTTPS: on the machine itself.
-MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = EMBEDDED
+# The pages that may ask for a passkey, and Android's apps as android:apk-key-hash:….
+PASSKEY_ORIGINS = read_list("PASSKEY_ORIGINS", [SITE_URL])
 HEADLESS_TOKEN_STRATEGY = "accounts.identity.strategy.TokenStrategy"  # noqa: S105 - a class
 HEADLESS_SERVE_SPECIFICATION = False
 # Where links in mails lead, whatever host a request named.
@@ -591,6 +599,8 @@ ENCRYPTION_CACHE_ENTRIES = read_integer("ENCRYPTION_CACHE_ENTRIES", 1000, minimu
 
 # How long a person who asked to be erased may think better of it.
 ERASURE_GRACE_DAYS = read_integer("ERASURE_GRACE_DAYS", 30)
+# How long an account may wait for its address to be confirmed before it is erased.
+UNCONFIRMED_DAYS = read_integer("UNCONFIRMED_DAYS", 7, minimum=1)
 # How long the file of an export is kept.
 EXPORT_DAYS = read_integer("EXPORT_DAYS", 7, minimum=1)
 

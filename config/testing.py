@@ -29,6 +29,8 @@ for limit in (
     # Every test comes from the same address.
     os.environ[f"RATE_LIMIT_{limit}"] = "100000/1h/ip"
 os.environ["ANSWER_STEP_MS"] = "0"
+# Where Django's test client believes to be.
+os.environ["PASSKEY_ORIGINS"] = "http://testserver"
 for variable in ("DATABASE_URL", "REDIS_URL", "PROCESS", "PORT", "SITE_URL", "LIVE_URL"):
     os.environ.pop(variable, None)
 

@@ -118,6 +118,7 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
 @pytest.fixture
 def ada(chromium: Browser, live_server: LiveServer, settings: Any) -> Person:
     settings.SITE_URL = live_server.url
+    settings.PASSKEY_ORIGINS = [live_server.url]
     # A code counts once: with it the next one counts too, and nobody waits for half a minute.
     settings.MFA_TOTP_TOLERANCE = 1
     return person_in(chromium, live_server.url)

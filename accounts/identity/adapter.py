@@ -1,6 +1,5 @@
 """What allauth does, in this house's way: who acts, what is sealed, what is sent."""
 
-from datetime import timedelta
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -10,7 +9,6 @@ from allauth.core import context as allauth_context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.headless.base.response import ForbiddenResponse, ReauthenticationResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
-from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -18,18 +16,18 @@ from django.core.mail import EmailMultiAlternatives
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 
 from accounts.choices import Role
 from accounts.identity.sealing import open_secret, seal_secret
-from accounts.identity.sessions import DEVICE_SESSION
+from accounts.identity.sessions import is_freshly_proved
 from accounts.identity.timing import CAME_IN
 from accounts.mail import Mail
-from accounts.models import DeviceSession, User
+from accounts.models import User
 from accounts.models.users import NAMES
 from accounts.services.mail import send_mail
-from accounts.services.users import free_username
+from accounts.services.users import check_username, free_username
 from common import context
+from common.errors import InvalidInputError
 from common.tenancy import become, current_actor
 
 LONGEST_ADDRESS = 254
@@ -73,9 +71,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
     def login(self, request: HttpRequest, user: AbstractBaseUser) -> None:
         """A login may have waited long: whether it may go on is asked at its end once more."""
-        if isinstance(user, User) and (user.role != Role.USER or not user.is_active):
-            raise ImmediateHttpResponse(_refuse_login(request, user))
         become(user.pk)
+        if isinstance(user, User) and not _is_as_proved(user):
+            raise ImmediateHttpResponse(_refuse_login(request, user))
         super().login(request, user)
         setattr(request, CAME_IN, True)
 
@@ -84,9 +82,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         return bool(super().confirm_email(request, email_address))
 
     def clean_username(self, username: str, shallow: bool = False) -> str:  # noqa: FBT001 - as overridden
-        """No name looks like an address, which is another way to log in."""
-        if "@" in username:
-            raise ValidationError("A username has no @.", code="invalid_username")
+        try:
+            check_username(username)
+        except InvalidInputError as error:
+            raise ValidationError(error.detail, code="invalid_username") from error
         return str(super().clean_username(username, shallow))
 
     def clean_email(self, email: str) -> str:
@@ -97,6 +96,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
     def set_password(self, user: AbstractBaseUser, password: str) -> None:
         """Only called once a code or the former password was right, or where there was none."""
+        if isinstance(user, User) and user.role != Role.USER:
+            raise ImmediateHttpResponse(_refuse_login(self.request, user))
         if user == self.request.user and not user.has_usable_password():
             refuse_stale_login(self.request)
         become(user.pk)
@@ -151,14 +152,25 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
 def refuse_stale_login(request: HttpRequest) -> None:
     """Whoever cannot prove it again has to have logged in just now."""
-    limit = timezone.now() - timedelta(seconds=settings.FRESH_LOGIN_SECONDS)
-    session_id = request.session.get(DEVICE_SESSION)
-    fresh = DeviceSession.objects.filter(proved_at__gte=limit)
-    if session_id and fresh.filter(pk=session_id).exists():
+    if is_freshly_proved(request):
         return
     if hasattr(request.allauth, "headless"):  # type: ignore[attr-defined]  # set by its middleware
         raise ImmediateHttpResponse(ReauthenticationResponse(request))
     raise PermissionDenied("Log out and log in again first.")
+
+
+def _is_as_proved(user: User) -> bool:
+    """Whether the account is open, and has the password that it had when it was proved.
+
+    Locks it: who changes either of them at this moment waits, and then ends this login too.
+    """
+    found = User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    return (
+        found is not None
+        and found.role == Role.USER
+        and found.is_active
+        and found.get_session_auth_hash() == user.get_session_auth_hash()
+    )
 
 
 def _refuse_login(request: HttpRequest, user: User) -> HttpResponse:

@@ -37,4 +37,5 @@ class OwnWordsValidator(UserAttributeSimilarityValidator):
 
     def compare(self, password: str, said: dict[str, Any]) -> None:
         """The same with what somebody says who has no account yet."""
-        super().validate(password, SimpleNamespace(_meta=User._meta, **said))  # noqa: SLF001 - Django's public one
+        words: Any = SimpleNamespace(_meta=User._meta, **said)  # noqa: SLF001 - Django's public one
+        super().validate(password, words)

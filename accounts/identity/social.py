@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.headless.internal.restkit.response import ErrorResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
@@ -22,6 +23,7 @@ from cachecontrol.cache import DictCache
 from cachecontrol.heuristics import ExpiresAfter
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.forms import BaseForm
 from django.http import HttpRequest
 from requests import Session
 
@@ -109,6 +111,17 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
         user.family_name = data.get("last_name") or None
         names = [name for name in (user.given_name, user.family_name) if name]
         user.full_name = data.get("name") or " ".join(names) or None
+        return user
+
+    def save_user(
+        self, request: HttpRequest, sociallogin: SocialLogin, form: BaseForm | None = None
+    ) -> User:
+        """With the address that was typed and those that the provider vouches for."""
+        if form is not None:
+            typed = EmailAddress(email=form.cleaned_data["email"], primary=True)
+            proved = [address for address in sociallogin.email_addresses if address.verified]
+            sociallogin.email_addresses = [typed, *proved]
+        user: User = super().save_user(request, sociallogin, form)
         return user
 
     def serialize_instance(self, instance: Any) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """What is over stays over: ended logins, waiting ones, and what was asked for in them."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth import SESSION_KEY
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
 from accounts.choices import AccountStatus, Realm, Role, SessionEnd
+from accounts.identity.adapter import AccountAdapter
 from accounts.identity.sessions import DEVICE_SESSION, SessionStore
 from accounts.models import DeviceSession, PersonalAccessToken, StoredSession, User
 from accounts.services.access_tokens import issue_token
@@ -48,8 +51,8 @@ def change_on_page(browser: Client) -> int:
     return browser.post(PAGE, words).status_code
 
 
-def by_session_token(phone: Phone) -> Phone:
-    return Phone("thief", session_token=phone.session_token)
+def thief_of(phone: Phone) -> Phone:
+    return Phone("thief", access_token=phone.access_token)
 
 
 def session_of(phone: Phone) -> int:
@@ -112,13 +115,13 @@ def save_in_admin(user: User, role: Role, status: AccountStatus) -> int:
 @pytest.mark.parametrize("columns", [("expires_at",), ("expires_at", "latest_at")])
 def test_a_login_that_has_run_out_opens_nothing_by_any_key(columns: tuple[str, ...]) -> None:
     phone, browser = registered(), browser_of_person()
-    assert session_of(by_session_token(phone)) == 200
+    assert session_of(phone) == 200
     assert browser.get("/accounts/").status_code == 200
     ends = list(StoredSession.objects.order_by("pk").values_list("expires_at", flat=True))
 
     set_ends(**dict.fromkeys(columns, timezone.now() - timedelta(days=1)))
 
-    assert session_of(by_session_token(phone)) == 410
+    assert session_of(phone) == 410
     assert browser.get("/accounts/").status_code == 302
     assert change_on_page(browser) == 302
     assert User.objects.get().check_password(PASSWORD)
@@ -156,7 +159,7 @@ def test_a_password_change_in_an_ended_session_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     phone = registered()
-    user, thief = person_of(phone), by_session_token(phone)
+    user, thief = person_of(phone), thief_of(phone)
     meanwhile(monkeypatch, "cycle_key", user)
 
     answer = thief.call(
@@ -180,7 +183,7 @@ def test_what_was_done_in_a_session_that_ended_meanwhile_is_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     phone = registered()
-    user, thief = person_of(phone), by_session_token(phone)
+    user, thief = person_of(phone), thief_of(phone)
     assert thief.call("post", "auth/reauthenticate", {"password": PASSWORD}).status_code == 200
     asked = thief.call("post", "account/email", {"email": "thief@example.org"})
     assert asked.status_code == 200, asked.content
@@ -230,6 +233,55 @@ def test_a_waiting_login_ends_with_its_password() -> None:
     assert tablet.access_token == ""
     assert not DeviceSession.objects.filter(user=user, ended_at=None).exists()
     assert answer_with_code(tablet, secret) in {401, 409}
+
+
+def late(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """The next login, whose password was right, finds at its end that this was done meanwhile."""
+    original = AccountAdapter.login
+
+    def login(adapter: AccountAdapter, request: HttpRequest, user: User) -> None:
+        monkeypatch.setattr(AccountAdapter, "login", original)
+        for outcome in at_once([action]):
+            assert not isinstance(outcome, Exception), outcome
+        original(adapter, request, user)
+
+    monkeypatch.setattr(AccountAdapter, "login", login)
+
+
+def reset() -> None:
+    finder = Phone("finder")
+    finder.call("post", "auth/password/request", {"email": ADDRESS})
+    body = {"key": code_in(deliver_mail()[-1]), "password": NEW_PASSWORD}
+    assert finder.call("post", "auth/password/reset", body).status_code == 401
+
+
+def test_a_login_with_the_former_password_is_refused_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registered()
+    thief, sessions = Phone("thief"), DeviceSession.objects.count()
+    late(monkeypatch, reset)
+
+    assert thief.log_in().status_code == 403
+
+    assert thief.access_token == ""
+    assert DeviceSession.objects.count() == sessions
+    assert not DeviceSession.objects.filter(ended_at=None).exists()
+    assert Phone("owner").log_in(password=NEW_PASSWORD).status_code == 200
+
+
+def test_a_login_during_a_suspension_is_refused_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = person_of(registered())
+    thief, sessions = Phone("thief"), DeviceSession.objects.count()
+    late(monkeypatch, lambda: set_standing(user, account_status=AccountStatus.SUSPENDED))
+
+    assert thief.log_in().status_code == 403
+
+    set_standing(user, account_status=AccountStatus.ACTIVE)
+    assert thief.access_token == ""
+    assert DeviceSession.objects.count() == sessions
 
 
 @pytest.mark.parametrize(
@@ -336,7 +388,7 @@ def test_what_fails_after_the_change_ends_nothing(monkeypatch: pytest.MonkeyPatc
     def fail(**_: object) -> int:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("accounts.services.users.revoke_tokens", fail)
+    monkeypatch.setattr("accounts.services.users.revoke_tokens_of", fail)
     browser = operator_browser()
     browser.raise_request_exception = False
     answer = browser.post(

@@ -11,10 +11,20 @@ import jwt
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
+from django.test import override_settings
 
 from accounts.identity.social import KEYS_SECONDS
 from accounts.models import Consent, DeviceSession, User
-from accounts.tests.phones import ADDRESS, ALL_CONSENTS, Phone, person_of, registered
+from accounts.tests.phones import (
+    ADDRESS,
+    ALL_CONSENTS,
+    PASSWORD,
+    Phone,
+    code_in,
+    deliver_mail,
+    person_of,
+    registered,
+)
 from accounts.tests.providers import CLIENT_ID, ISSUERS, SETTINGS, Provider, new_key
 from common.tenancy import acting_as
 
@@ -129,6 +139,15 @@ def test_a_token_for_others_from_others_or_of_yesterday_is_refused(
     assert sign_in(Phone(), provider, **wrong) == 400
 
 
+def test_google_names_itself_in_two_ways() -> None:
+    settings = override_settings(SOCIALACCOUNT_PROVIDERS=SETTINGS)
+    google = Provider("google")
+    with settings, google.publishing():
+        assert sign_in(Phone(), google, iss="accounts.google.com") == 401
+        assert sign_in(Phone("other"), google, iss="https://accounts.google.com") == 401
+        assert sign_in(Phone("third"), google, iss="http://accounts.google.com") == 400
+
+
 def test_a_token_that_somebody_else_signed_is_refused(provider: Provider) -> None:
     phone = Phone()
 
@@ -184,3 +203,57 @@ def test_an_answer_without_keys_is_not_kept(provider: Provider) -> None:
     provider.status = 200
     assert sign_in(Phone(), provider) == 401
     assert provider.asked == 2
+
+
+@pytest.mark.parametrize("claimed", [None, "other@example.org"])
+def test_the_address_that_is_typed_is_kept_and_has_to_be_confirmed(
+    provider: Provider, claimed: str | None
+) -> None:
+    phone = Phone()
+    assert sign_in(phone, provider, email=claimed, email_verified=False) == 401
+    body = {"email": ADDRESS, "consents": ALL_CONSENTS}
+    assert phone.call("post", "auth/provider/signup", body).status_code == 401
+    (message,) = deliver_mail()
+    assert message.to == [ADDRESS]
+
+    body = {"key": code_in(message)}
+    assert phone.call("post", "auth/email/verify", body).status_code == 200
+
+    assert sign_in(Phone("tablet"), provider, email=claimed, email_verified=False) == 200
+    account = phone.call("get", "/api/v1/account/").json()
+    assert account["addresses"] == [{"email": ADDRESS, "verified": True, "primary": True}]
+
+
+def test_whoever_signed_up_with_a_strangers_address_does_not_wait_inside(
+    provider: Provider,
+) -> None:
+    thief = Phone("thief")
+    assert sign_in(thief, provider, email=None) == 401
+    body = {"email": ADDRESS, "consents": ALL_CONSENTS}
+    assert thief.call("post", "auth/provider/signup", body).status_code == 401
+    deliver_mail()
+    owner = Phone("owner")
+    owner.call("post", "auth/password/request", {"email": ADDRESS})
+    (message,) = deliver_mail()
+
+    reset = {"key": code_in(message), "password": PASSWORD}
+    assert owner.call("post", "auth/password/reset", reset).status_code in {200, 401}
+
+    assert not SocialAccount.objects.exists()
+    assert owner.log_in().status_code == 200
+    assert sign_in(Phone("thief again"), provider, email=None) == 401
+    assert DeviceSession.objects.count() == 1
+
+
+def test_a_reset_of_an_account_with_a_confirmed_address_leaves_the_provider(
+    provider: Provider,
+) -> None:
+    sign_up(Phone(), provider)
+    finder = Phone("finder")
+    finder.call("post", "auth/password/request", {"email": ADDRESS})
+    message = deliver_mail()[-1]
+
+    reset = {"key": code_in(message), "password": PASSWORD}
+    assert finder.call("post", "auth/password/reset", reset).status_code in {200, 401}
+
+    assert sign_in(Phone("tablet"), provider) == 200

@@ -286,6 +286,20 @@ def test_an_imported_bcrypt_hash_is_accepted_and_made_argon2(phone: Phone) -> No
     assert Phone("newer").log_in(password="abc123xyz").status_code == 200
 
 
+def test_whoever_is_logged_in_has_no_token_but_those_that_are_exchanged(phone: Phone) -> None:
+    tablet = Phone("tablet")
+
+    answer = tablet.log_in()
+
+    assert set(answer.json()["meta"]) == {
+        "is_authenticated", "access_token", "refresh_token", "expires_in",
+    }  # fmt: skip
+    waiting = Phone("thief", session_token=phone.session_token)
+    assert waiting.session_token
+    assert opens(waiting) == 401
+    assert waiting.call("get", "auth/session").status_code == 410
+
+
 def test_of_an_imported_bcrypt_hash_the_first_72_bytes_count(phone: Phone) -> None:
     long = "a" * 71 + "é, and what bcrypt never looked at"
     user = person_of(phone)

@@ -16,6 +16,7 @@ from common.tests.connections import Connection, connect_as_superuser
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAMES = {"full_name": "Augusta Byronknight", "given_name": "Augusta", "family_name": "Byronknight"}
+CORRECTED = "Augusta Kingfisher"
 DEVICE = "Augustas telephone"
 NEW_PASSWORD = "a quite different horse"
 
@@ -61,7 +62,8 @@ def _journey() -> set[str]:
         },
     )
     assert token.status_code == 201, token.content
-    phone.call("patch", "/api/v1/account/", {"full_name": NAMES["full_name"]})
+    changed = phone.call("patch", "/api/v1/account/", {"full_name": CORRECTED})
+    assert (changed.status_code, changed.json()["full_name"]) == (200, CORRECTED)
     phone.refresh()
     # Left in the middle: their state waits in a session.
     half_signed_up = Phone("half")
@@ -88,7 +90,7 @@ def _journey() -> set[str]:
     }
     return tokens | {
         ADDRESS, "half.way@example.org", "provider.given@example.org", "Byprovider", DEVICE,
-        "Augusta", "Byronknight", PASSWORD, secret, token.json()["secret"], nonce,
+        "Augusta", "Byronknight", "Kingfisher", PASSWORD, secret, token.json()["secret"], nonce,
         *recovery["unused_codes"], code_in(waiting[-1]),
     }  # fmt: skip
 

@@ -30,6 +30,7 @@ from accounts.pages.urls import urlpatterns
 from accounts.services.access_tokens import issue_token
 from accounts.tests.factories import make_operator, operator_browser
 from accounts.tests.phones import ADDRESS, PASSWORD, Phone, code_in, deliver_mail, registered
+from accounts.tests.providers import SETTINGS
 from common.ids import uuid7
 from common.tenancy import acting_as, as_operator
 
@@ -133,6 +134,14 @@ def test_personal_pages_are_for_whoever_is_logged_in() -> None:
         assert name not in OURS or "no-store" in mine["Cache-Control"], name
 
 
+def test_personal_pages_know_accounts_of_providers(settings: Any) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = SETTINGS
+    browser = signed_up()
+    prove(browser)
+
+    assert browser.get(reverse("socialaccount_connections")).status_code == 200
+
+
 def test_what_a_stolen_session_must_not_reach_asks_for_a_fresh_proof() -> None:
     browser, proved = signed_up(), signed_up("somebody.else@example.org")
     prove(proved)
@@ -146,8 +155,12 @@ def test_what_a_stolen_session_must_not_reach_asks_for_a_fresh_proof() -> None:
         assert proved.get(page).status_code == 200, name
 
 
+@pytest.mark.parametrize("providers", [{}, SETTINGS])
 @pytest.mark.parametrize("name", PUBLIC)
-def test_pages_to_come_in_by_are_for_everybody(name: str) -> None:
+def test_pages_to_come_in_by_are_for_everybody(
+    name: str, providers: dict[str, Any], settings: Any
+) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = providers
     answer = Client().get(reverse(name))
 
     assert answer.status_code == 200
