@@ -146,7 +146,10 @@ class Subscription(models.Model):
 
 
 class ReceivedNotification(models.Model):
-    """A message from a store that was treated; it says nothing of whom it was about."""
+    """A message from a store that was treated, and what it said of a purchase; not of a person.
+
+    A receipt may come later than the message, or again under another account.
+    """
 
     id = Uuid7Field()
     provider = models.CharField(
@@ -156,6 +159,16 @@ class ReceivedNotification(models.Model):
     outcome = models.CharField(
         max_length=20, choices=NotificationOutcome, db_comment="What became of it"
     )
+    purchase_digest = models.BinaryField(
+        max_length=32,
+        null=True,
+        db_comment="Keyed hash of the purchase's id at the store, if it was about one",
+    )
+    purchased_at = models.DateTimeField(
+        null=True, db_comment="When the period was bought, as the store says"
+    )
+    stated_at = models.DateTimeField(null=True, db_comment="When the store said so")
+    revoked = models.BooleanField(null=True, db_comment="Whether the money went back")
     received_at = models.DateTimeField(db_default=Now(), editable=False, db_comment="Treated")
 
     class Meta:
@@ -170,8 +183,30 @@ class ReceivedNotification(models.Model):
                 name="notification_outcome_known",
             ),
             UniqueConstraint(fields=["provider", "notification_id"], name="notification_once"),
+            CheckConstraint(
+                condition=Q(
+                    purchase_digest__isnull=True,
+                    purchased_at__isnull=True,
+                    stated_at__isnull=True,
+                    revoked__isnull=True,
+                )
+                | Q(
+                    purchase_digest__isnull=False,
+                    purchased_at__isnull=False,
+                    stated_at__isnull=False,
+                    revoked__isnull=False,
+                ),
+                name="notification_statement_whole",
+            ),
         ]
-        indexes = [Index(fields=["received_at"], name="notification_received")]
+        indexes = [
+            Index(fields=["received_at"], name="notification_received"),
+            Index(
+                fields=["purchase_digest"],
+                name="notification_of_purchase",
+                condition=Q(purchase_digest__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.notification_id

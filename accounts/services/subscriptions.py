@@ -26,6 +26,7 @@ from accounts.querysets import SubscriptionQuerySet
 from accounts.selectors.subscriptions import current_subscription
 from accounts.stores import store_of
 from accounts.stores.contract import StoreNotification, StorePurchase, digest_of
+from common.locks import lock
 from common.tenancy import acting_as, as_operator
 
 logger = logging.getLogger(__name__)
@@ -60,15 +61,16 @@ def apply_purchase(*, user_id: UUID, purchase: StorePurchase) -> Subscription:
 
     A second purchase waits until the first one is over. One that is known already, in this state
     or a later one, changes nothing. Returns the subscription that is in force. Raises
-    ReceiptOfAnotherAccountError, and InvalidReceiptError for a purchase that was over before
-    anybody heard of it; then nothing is written.
+    ReceiptOfAnotherAccountError, and InvalidReceiptError for a purchase that was over or taken
+    back before anybody handed it in; then nothing is written.
     """
     if purchase.account not in (None, user_id):
         raise _of_another_account()
     with acting_as(user_id):
+        _lock_purchase(purchase)
         at = lock_periods(user_id)
         known = _row_of(user_id, purchase)
-        if known is None and not purchase.grants(at):
+        if known is None and not _opens(purchase, at):
             raise InvalidReceiptError("The purchase is over.")
         _apply(user_id, purchase, known, at)
         return _current(user_id)
@@ -80,8 +82,8 @@ def receive_notification(
     """Afterwards what the store says is so, once, however often and in whatever order it says it.
 
     A message about nobody's purchase is taken and noted: the app hands in the receipt when it
-    can, and the store need not say it again. Raises UnknownStoreError, InvalidNotificationError
-    and StoreUnavailableError; then the store has to repeat it.
+    can, which opens nothing if the money went back. Raises UnknownStoreError,
+    InvalidNotificationError and StoreUnavailableError; then the store has to repeat it.
     """
     notification = store_of(provider).verify_notification(body, headers)
     try:
@@ -113,17 +115,22 @@ def cancel_subscription(*, user_id: UUID) -> Subscription:
 
 def _treat(provider: SubscriptionProvider, notification: StoreNotification) -> NotificationOutcome:
     purchase = notification.purchase
-    owner = _owner_of(purchase) if purchase else None
-    if purchase is None or owner is None:
-        unknown, ignored = NotificationOutcome.UNKNOWN_ACCOUNT, NotificationOutcome.IGNORED
-        return _note(provider, notification, unknown if purchase else ignored)
-    with acting_as(owner):
-        at = lock_periods(owner)
-        known = _row_of(owner, purchase)
-        applied = (known is not None or purchase.grants(at)) and _apply(owner, purchase, known, at)
-        outcome = NotificationOutcome.APPLIED if applied else NotificationOutcome.OUTDATED
-        # Of two deliveries one can note it. What the other one did is rolled back.
-        return _note(provider, notification, outcome)
+    if purchase is None:
+        return _note(provider, notification, NotificationOutcome.IGNORED)
+    with transaction.atomic():
+        _lock_purchase(purchase)
+        owner = _owner_of(purchase)
+        if owner is None:
+            return _note(provider, notification, NotificationOutcome.UNKNOWN_ACCOUNT)
+        with acting_as(owner):
+            at = lock_periods(owner)
+            known = _row_of(owner, purchase)
+            applied = (known is not None or _opens(purchase, at)) and _apply(
+                owner, purchase, known, at
+            )
+            outcome = NotificationOutcome.APPLIED if applied else NotificationOutcome.OUTDATED
+            # Of two deliveries one can note it. What the other one did is rolled back.
+            return _note(provider, notification, outcome)
 
 
 def _treated(
@@ -138,11 +145,39 @@ def _treated(
 def _note(
     provider: SubscriptionProvider, notification: StoreNotification, outcome: NotificationOutcome
 ) -> NotificationOutcome:
+    purchase = notification.purchase
+    said = purchase and {
+        "purchase_digest": purchase.digest,
+        "purchased_at": purchase.purchased_at,
+        "stated_at": purchase.stated_at,
+        "revoked": purchase.revoked,
+    }
     with transaction.atomic():
         ReceivedNotification.objects.create(
-            provider=provider, notification_id=notification.id, outcome=outcome
+            provider=provider, notification_id=notification.id, outcome=outcome, **(said or {})
         )
     return outcome
+
+
+def _lock_purchase(purchase: StorePurchase) -> None:
+    """Nobody else hands it in or tells of it until the transaction ends; before `lock_periods`."""
+    lock(f"purchase:{purchase.provider}:{purchase.digest.hex()}")
+
+
+def _opens(purchase: StorePurchase, at: datetime) -> bool:
+    """Whether a purchase that nobody has goes on at `at`, by all that the store has said of it.
+
+    Some receipts stay well signed after the money went back.
+    """
+    last = (
+        ReceivedNotification.objects.filter(
+            provider=purchase.provider, purchase_digest=purchase.digest
+        )
+        .order_by("-purchased_at", "-stated_at")
+        .first()
+    )
+    taken_back = last is not None and last.revoked and not _says_more(purchase, last)
+    return purchase.grants(at) and not taken_back
 
 
 def _owner_of(purchase: StorePurchase) -> UUID | None:
@@ -206,9 +241,9 @@ def _apply(
     return True
 
 
-def _says_more(purchase: StorePurchase, row: Subscription) -> bool:
+def _says_more(purchase: StorePurchase, known: Subscription | ReceivedNotification) -> bool:
     """A later period counts more than a later statement: an old period may be stated again."""
-    before = (row.purchased_at, row.stated_at)
+    before = (known.purchased_at, known.stated_at)
     return before < (purchase.purchased_at, purchase.stated_at)
 
 

@@ -1,6 +1,8 @@
 """What a store says counts once, in whatever order and however often it says it."""
 
 import json
+import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
@@ -13,7 +15,9 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import ReceivedNotification, User
+from accounts.errors import InvalidReceiptError
+from accounts.models import ReceivedNotification, Subscription, User
+from accounts.periods import settle
 from accounts.selectors.subscriptions import is_premium
 from accounts.services.subscriptions import apply_purchase, start_free_subscription
 from accounts.stores.checks import OF_SERVICE_ACCOUNT, check_stores
@@ -22,6 +26,7 @@ from accounts.tests.consents import agree_to_everything
 from accounts.tests.factories import client_of, make_user
 from accounts.tests.purchases import local_store, periods_of, purchase_of, rows_of
 from common.tenancy import as_operator
+from common.tests.connections import connect_as_superuser
 from common.tests.races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
@@ -149,6 +154,108 @@ def test_a_refund_that_overtakes_the_purchase_opens_nothing(ada: User) -> None:
 
     assert is_premium(ada) is False
     assert periods_of(ada)[-1] == (FREE, "active")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_purchase_that_was_taken_back_before_it_was_handed_in_opens_nothing(
+    ada: User,
+    known: bool,  # noqa: FBT001 - as parametrized
+) -> None:
+    bought = purchase_of(ada if known else None)
+    later = replace(bought, revoked=True, stated_at=bought.stated_at + timedelta(seconds=1))
+    tell(later)
+
+    with pytest.raises(InvalidReceiptError):
+        apply_purchase(user_id=ada.pk, purchase=bought)
+
+    assert tell(bought)[1] == ("outdated" if known else "unknown_account")
+    assert periods_of(ada) == [(FREE, "active")]
+
+
+def test_neither_does_it_after_its_owner_was_erased_and_came_back(ada: User) -> None:
+    bought = purchase_of(None)
+    apply_purchase(user_id=ada.pk, purchase=bought)
+    later = replace(bought, revoked=True, stated_at=bought.stated_at + timedelta(seconds=1))
+    assert tell(later) == (200, "applied")
+    with as_operator("test"):
+        Subscription.objects.filter(user=ada).delete()
+    bob = make_user("bob")
+    start_free_subscription(user_id=bob.pk)
+
+    with pytest.raises(InvalidReceiptError):
+        apply_purchase(user_id=bob.pk, purchase=bought)
+
+    assert periods_of(bob) == [(FREE, "active")]
+
+
+def test_what_was_said_of_an_earlier_period_or_purchase_does_not_hold_for_this_one(
+    ada: User,
+) -> None:
+    former = purchase_of(None, purchased_at=timezone.now() - timedelta(days=30))
+    renewed = replace(former, purchased_at=timezone.now())
+    # The refund of what is over is heard of last.
+    tell(replace(former, revoked=True, stated_at=timezone.now() + timedelta(hours=1)))
+    tell(purchase_of(None, "purchase-2", revoked=True))
+
+    apply_purchase(user_id=ada.pk, purchase=renewed)
+
+    assert is_premium(ada) is True
+
+
+def test_a_refund_that_was_undone_counts_for_nothing(ada: User) -> None:
+    bought = purchase_of(None)
+    later = bought.stated_at + timedelta(seconds=1)
+    # The later word comes first.
+    tell(replace(bought, stated_at=later + timedelta(seconds=1)))
+    tell(replace(bought, revoked=True, stated_at=later))
+
+    apply_purchase(user_id=ada.pk, purchase=bought)
+
+    assert is_premium(ada) is True
+
+
+def somebody_waits() -> bool:
+    """For a lock that another transaction holds."""
+    with connect_as_superuser() as superuser:
+        waiting = superuser.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting.rowcount > 0
+
+
+def test_a_refund_that_comes_while_the_receipt_is_written_is_not_lost(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought = purchase_of(None)
+    later = replace(bought, revoked=True, stated_at=bought.stated_at + timedelta(seconds=1))
+    begun, heard = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> int:
+        begun.set()
+        # Until the message is through, or waits for us.
+        while not heard.is_set() and not somebody_waits():
+            time.sleep(0.01)
+        return settle(*arguments)
+
+    monkeypatch.setattr("accounts.services.subscriptions.settle", slowly)
+
+    def refund() -> tuple[int, str]:
+        assert begun.wait(60)
+        try:
+            return tell(later)
+        finally:
+            heard.set()
+
+    def buy() -> None:
+        apply_purchase(user_id=ada.pk, purchase=bought)
+        # What the message does then is not slowed down.
+        heard.set()
+
+    answers = at_once([buy, refund])
+
+    assert answers == [None, (200, "applied")]
+    assert is_premium(ada) is False
 
 
 def test_messages_in_any_order_at_once_end_in_what_was_said_last(ada: User) -> None:

@@ -220,18 +220,18 @@ def test_eight_who_begin_at_once_have_one_free_year() -> None:
 
 
 def test_traces_of_messages_are_forgotten_after_a_while() -> None:
-    for number in (1, 2):
+    for number in (1, 3):
         ReceivedNotification.objects.create(
             provider="local", notification_id=str(number), outcome="ignored"
         )
     with connect_as_superuser() as superuser:
         superuser.execute(
-            "UPDATE accounts_receivednotification SET received_at = now() - interval '91 days'"
-            " WHERE notification_id = '1'"
+            "UPDATE accounts_receivednotification"
+            " SET received_at = now() - interval '1 day' * (402 - notification_id::int)"
         )
 
     forget_store_notifications.apply(throw=True)
     forget_store_notifications.apply(throw=True)
 
     left = ReceivedNotification.objects.values_list("notification_id", flat=True)
-    assert list(left) == ["2"]
+    assert list(left) == ["3"]
