@@ -11,7 +11,7 @@ from accounts.mail import Mail, store_mail
 TEMPLATES = "accounts/notices"
 
 
-def send_notice(user_id: UUID, kind: str, **details: datetime) -> None:
+def send_notice(user_id: UUID, kind: str, **details: datetime | str) -> None:
     """Afterwards the person is told, in the open transaction, if they have confirmed an address.
 
     The mail waits until the next sweep sends it.

@@ -4,9 +4,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower, Now
+from django.utils import timezone
 
 from accounts.choices import (
     OPERATOR_ROLES,
@@ -15,6 +17,7 @@ from accounts.choices import (
     ErasureStatus,
     ExportStatus,
     Realm,
+    Role,
     SubscriptionStatus,
 )
 from common.encryption.purposes import Purpose
@@ -46,6 +49,14 @@ class UserQuerySet(QuerySet["User"]):
     def without_subscription(self) -> "UserQuerySet":
         """Those who have no active subscription, not even a free one."""
         return self.exclude(subscriptions__status=SubscriptionStatus.ACTIVE)
+
+    def unconfirmed(self, before: datetime) -> "UserQuerySet":
+        """People who signed up by then, and never confirmed an address or were logged in."""
+        return (
+            self.filter(role=Role.USER, created_at__lt=before, last_login__isnull=True)
+            .exclude(account_status=AccountStatus.DELETED)
+            .exclude(emailaddress__verified=True)
+        )
 
     def operators(self) -> "UserQuerySet":
         """Those who may use the admin, the first one made first."""
@@ -84,6 +95,11 @@ class RecordedAnswerQuerySet(QuerySet["RecordedAnswer"]):
         return self.filter(created_at__lt=Now() - age)
 
 
+def fresh_since() -> datetime:
+    """Whoever proved who they are at this time or later has a fresh proof."""
+    return timezone.now() - timedelta(seconds=settings.FRESH_LOGIN_SECONDS)
+
+
 class DeviceSessionQuerySet(QuerySet["DeviceSession"]):
     def visible_to(self, user_id: UUID) -> "DeviceSessionQuerySet":
         return self.filter(user_id=user_id)
@@ -95,6 +111,9 @@ class DeviceSessionQuerySet(QuerySet["DeviceSession"]):
     def usable(self, at: datetime) -> "DeviceSessionQuerySet":
         """Going on, and of an active account."""
         return self.going_on(at).filter(user__account_status=AccountStatus.ACTIVE)
+
+    def freshly_proved(self) -> "DeviceSessionQuerySet":
+        return self.filter(proved_at__gte=fresh_since())
 
     def long_over(self, before: datetime) -> "DeviceSessionQuerySet":
         return self.filter(Q(ended_at__lt=before) | Q(latest_at__lt=before))
@@ -200,14 +219,18 @@ class ErasureRequestQuerySet(QuerySet["ErasureRequest"]):
     def visible_to(self, user_id: UUID) -> "ErasureRequestQuerySet":
         return self.filter(user_id=user_id)
 
+    def not_begun(self) -> "ErasureRequestQuerySet":
+        return self.filter(status=ErasureStatus.WAITING)
+
     def waiting(self, at: datetime) -> "ErasureRequestQuerySet":
-        """In their grace: they can still be cancelled."""
-        return self.filter(status=ErasureStatus.WAITING, due_at__gt=at)
+        """In their grace: they can still be cancelled by their owner."""
+        return self.not_begun().filter(due_at__gt=at)
 
     def due(self, at: datetime, patience: timedelta) -> "ErasureRequestQuerySet":
-        """Whose grace is over and whom nobody works on."""
+        """Whose grace is over, whose account is closed, and whom nobody works on."""
+        in_use = Q(user__account_status=AccountStatus.ACTIVE)
         return self.filter(
-            Q(status=ErasureStatus.WAITING, due_at__lte=at)
+            Q(status=ErasureStatus.WAITING, due_at__lte=at) & ~in_use
             | Q(status=ErasureStatus.IN_PROGRESS, touched_at__lt=at - patience)
         )
 
@@ -234,6 +257,20 @@ class ExportRequestQuerySet(QuerySet["ExportRequest"]):
     def queue_again(self) -> None:
         """Whoever was at it has no claim any more."""
         self.unfinished().update(status=ExportStatus.QUEUED, touched_at=Now())
+
+    def given_out(self, link_digest: bytes, at: datetime) -> "ExportRequestQuerySet":
+        """The one whose link this is, if it opens something and the account is open."""
+        return self.filter(
+            link_digest=link_digest,
+            link_expires_at__gt=at,
+            status=ExportStatus.READY,
+            expires_at__gt=at,
+            user__account_status=AccountStatus.ACTIVE,
+        )
+
+    def end_links(self) -> None:
+        """Links that were given out open nothing any more."""
+        self.filter(link_digest__isnull=False).update(link_digest=None, link_expires_at=None)
 
     def past(self, at: datetime) -> "ExportRequestQuerySet":
         """Whose file has been kept for long enough."""

@@ -4,7 +4,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import erasing, exporting
+from accounts import erasing, exporting, unconfirmed
 from accounts.mail import deliver
 from accounts.models import (
     DeviceSession,
@@ -21,8 +21,9 @@ from common.queue import BaseTask, SweepTask, TenantTask, enqueue
 KEPT = timedelta(days=2)
 # Ended sessions are shown for a while, to their owner.
 ENDED_SESSIONS_KEPT = timedelta(days=30)
-# Stores repeat a message for days; what is older than known changes nothing either.
-NOTIFICATIONS_KEPT = timedelta(days=90)
+# As long as a receipt from before the message could open something: a year is the longest period
+# that is sold, and stores let people go on for up to a month when they cannot charge.
+NOTIFICATIONS_KEPT = timedelta(days=400)
 MAILS_AT_ONCE = 500
 EXPORTS_AT_ONCE = 100
 
@@ -69,7 +70,7 @@ def renew_free_subscriptions() -> None:
 
 @shared_task(base=SweepTask)
 def forget_store_notifications() -> None:
-    """Delete the traces of messages that no store repeats any more."""
+    """Delete what stores said of purchases that are long over."""
     old = timezone.now() - NOTIFICATIONS_KEPT
     ReceivedNotification.objects.filter(received_at__lt=old).delete()
 
@@ -78,6 +79,12 @@ def forget_store_notifications() -> None:
 def carry_out_erasures() -> None:
     """Erase everybody whose grace is over, and go on with whoever was left half erased."""
     erasing.carry_out_due()
+
+
+@shared_task(base=BaseTask)
+def erase_unconfirmed_accounts() -> None:
+    """Erase accounts that nobody has confirmed an address of for UNCONFIRMED_DAYS."""
+    unconfirmed.erase_unconfirmed()
 
 
 @shared_task(base=TenantTask, bind=True)

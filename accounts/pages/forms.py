@@ -15,7 +15,7 @@ class ProfileForm(forms.Form):
     """What a person can correct of themselves."""
 
     username = forms.CharField(
-        max_length=150, help_text="A name to log in with. Letters, digits and @ . + - _"
+        max_length=150, help_text="A name to log in with. Letters, digits and . + - _"
     )
     full_name = forms.CharField(max_length=255, required=False)
     given_name = forms.CharField(max_length=255, required=False)

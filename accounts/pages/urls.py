@@ -9,12 +9,10 @@ urlpatterns = [
     path("sessions/", sessions.list_sessions, name="account-sessions"),
     path(
         "sessions/revoke-others/",
-        sessions.revoke_other_sessions,
+        sessions.revoke_others,
         name="account-sessions-revoke-others",
     ),
-    path(
-        "sessions/<uuid:session_id>/revoke/", sessions.revoke_session, name="account-session-revoke"
-    ),
+    path("sessions/<uuid:session_id>/revoke/", sessions.revoke, name="account-session-revoke"),
     path("consents/", consents.list_consents, name="account-consents"),
     path("consents/<str:kind>/", consents.show_document, name="account-consent"),
     path("consents/<str:kind>/accept/", consents.accept_consent, name="account-consent-accept"),

@@ -3,16 +3,15 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from accounts.choices import Scope
 from accounts.errors import TooManyTokensError
 from accounts.models import PersonalAccessToken, User
 from accounts.tokens import HINT_LENGTH, digest_of, new_secret
-from common.errors import FieldError, InvalidInputError
+from common.errors import FieldError, InvalidInputError, NotFoundError
 from common.locks import lock
-from common.tenancy import acting_as, as_operator, current_alias
+from common.tenancy import acting_as, as_operator
 
 MOST_TOKENS = 50
 
@@ -23,22 +22,25 @@ def issue_token(
     name: str,
     scopes: Sequence[Scope] = tuple(Scope),
     expires_at: datetime | None = None,
-    reason: str = "",
 ) -> str:
-    """Afterwards the user has one more access token; its secret is returned this once.
+    """Afterwards the user has one more access token, as themselves; its secret is told this once.
 
-    With a `reason` it is the house that issues it, and not the person.
+    How many there are and how long they last is not limited here.
     """
-    secret = new_secret()
-    with as_operator(reason) if reason else acting_as(user.pk):
-        PersonalAccessToken.objects.create(
-            user=user,
-            name=name,
-            digest=digest_of(secret),
-            hint=secret[:HINT_LENGTH],
-            scopes=sorted(scopes),
-            expires_at=expires_at,
-        )
+    with acting_as(user.pk):
+        _, secret = _add(user, name, scopes, expires_at)
+    return secret
+
+
+def issue_by_house(
+    *, user: User, name: str, scopes: Sequence[Scope], expires_at: datetime | None, reason: str
+) -> str:
+    """Afterwards the user has one more access token, from the house; its secret is told this once.
+
+    Neither is it limited how many there are and how long they last.
+    """
+    with as_operator(reason):
+        _, secret = _add(user, name, scopes, expires_at)
     return secret
 
 
@@ -58,9 +60,7 @@ def create_token(
             raise TooManyTokensError(
                 f"Revoke some first: a person has at most {MOST_TOKENS} tokens that open something."
             )
-        secret = issue_token(user=user, name=name, scopes=scopes, expires_at=expires_at)
-        token = PersonalAccessToken.objects.visible_to(user.pk).get(digest=digest_of(secret))
-    return token, secret
+        return _add(user, name, scopes, expires_at)
 
 
 def revoke_tokens(*, token_ids: Sequence[UUID]) -> int:
@@ -68,21 +68,22 @@ def revoke_tokens(*, token_ids: Sequence[UUID]) -> int:
 
     Runs as whoever calls: a person within `acting_as`, or the operator.
     """
-    with transaction.atomic(using=current_alias()):
-        return PersonalAccessToken.objects.filter(pk__in=token_ids, revoked_at=None).update(
-            revoked_at=timezone.now()
-        )
+    usable = PersonalAccessToken.objects.not_revoked().filter(pk__in=token_ids)
+    return usable.update(revoked_at=timezone.now())
 
 
 def revoke_token(*, user_id: UUID, token_id: UUID) -> PersonalAccessToken:
     """Afterwards the person's token opens nothing; when it ended first stays as it is.
 
-    Raises PersonalAccessToken.DoesNotExist if the person has no such token.
+    Raises NotFoundError if the person has no such token.
     """
     with acting_as(user_id):
-        mine = PersonalAccessToken.objects.visible_to(user_id)
-        revoke_tokens(token_ids=[mine.get(pk=token_id).pk])
-        return mine.get(pk=token_id)
+        this = PersonalAccessToken.objects.visible_to(user_id).filter(pk=token_id)
+        this.not_revoked().update(revoked_at=timezone.now())
+        token: PersonalAccessToken | None = this.first()
+    if token is None:
+        raise NotFoundError("There is no such token.")
+    return token
 
 
 def revoke_every_token(*, user_id: UUID) -> int:
@@ -94,7 +95,22 @@ def revoke_every_token(*, user_id: UUID) -> int:
 def revoke_tokens_of(*, user_id: UUID) -> int:
     """`revoke_every_token` by whoever calls: the person within `acting_as`, or the operator."""
     mine = PersonalAccessToken.objects.visible_to(user_id).not_revoked()
-    return revoke_tokens(token_ids=list(mine.values_list("pk", flat=True)))
+    return mine.update(revoked_at=timezone.now())
+
+
+def _add(
+    user: User, name: str, scopes: Sequence[Scope], expires_at: datetime | None
+) -> tuple[PersonalAccessToken, str]:
+    secret = new_secret()
+    token: PersonalAccessToken = PersonalAccessToken.objects.create(
+        user=user,
+        name=name,
+        digest=digest_of(secret),
+        hint=secret[:HINT_LENGTH],
+        scopes=sorted(scopes),
+        expires_at=expires_at,
+    )
+    return token, secret
 
 
 def _check_expiry(expires_at: datetime | None) -> None:

@@ -6,9 +6,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 from django.utils import timezone
 
-from accounts.choices import AccountStatus, ErasureStatus
+from accounts.choices import AccountStatus
+from accounts.erasing import call_off
 from accounts.errors import (
     ConfirmationMissingError,
     ErasureUnderWayError,
@@ -17,6 +19,7 @@ from accounts.errors import (
 )
 from accounts.models import ErasureRequest, User
 from accounts.notices import send_notice
+from accounts.querysets import ErasureRequestQuerySet
 from accounts.selectors.subscriptions import renewing_subscription
 from accounts.services.access_tokens import revoke_tokens_of
 from accounts.services.users import end_every_login
@@ -25,15 +28,14 @@ from audit.recording import record
 from common.tenancy import OPERATOR_ALIAS, acting_as, as_operator
 
 CONFIRMATION = "DELETE_ALL_MY_DATA"
-TABLE = "accounts_erasurerequest"
 
 
 def request_erasure(*, user_id: UUID, confirmation: str) -> tuple[ErasureRequest, str]:
     """Afterwards the account is closed, and when its grace is over the person is erased.
 
     Returns the request, and the token that cancels it and later opens the receipt: it is shown
-    this once. Raises ConfirmationMissingError, SubscriptionActiveError and ErasureUnderWayError,
-    and then nothing has changed.
+    this once, and told to the owner by mail. Raises ConfirmationMissingError,
+    SubscriptionActiveError and ErasureUnderWayError, and then nothing has changed.
     """
     if confirmation != CONFIRMATION:
         raise ConfirmationMissingError(f'Send "confirmation": "{CONFIRMATION}".')
@@ -51,8 +53,21 @@ def request_erasure(*, user_id: UUID, confirmation: str) -> tuple[ErasureRequest
         except IntegrityError as error:
             raise _under_way() from error
         request.refresh_from_db()
-        send_notice(user_id, "erasure_requested", due_at=request.due_at)
-    _note(SecurityKind.ERASURE_REQUESTED, request)
+        send_notice(
+            user_id,
+            "erasure_requested",
+            due_at=request.due_at,
+            token=token,
+            page=f"{settings.SITE_URL}{reverse('account-erasure-cancel')}",
+        )
+    record(
+        SecurityKind.ERASURE_REQUESTED,
+        user_id=user_id,
+        actor_id=user_id,
+        subject="accounts_erasurerequest",
+        row_id=request.pk,
+        by_person=True,
+    )
     return request, token
 
 
@@ -77,20 +92,25 @@ def cancel_erasure(*, token: str) -> None:
 
     Raises UnknownErasureError if the token is unknown or the grace is over.
     """
-    now = timezone.now()
-    waiting = ErasureRequest.objects.waiting(now).filter(token_digest=_digest_of(token))
+    waiting = ErasureRequest.objects.waiting(timezone.now())
     with as_operator("an erasure was cancelled with its token"):
-        request = waiting.first()
-        if request is None or not waiting.filter(pk=request.pk).update(
-            status=ErasureStatus.CANCELLED, cancelled_at=now
-        ):
-            raise UnknownErasureError("Nothing was cancelled.")
-        # Only what the request did: the house may have suspended the account since.
-        User.objects.filter(pk=request.user_id, account_status=AccountStatus.DEACTIVATED).update(
-            account_status=AccountStatus.ACTIVE
-        )
-        send_notice(request.user_id, "erasure_cancelled")
-    _note(SecurityKind.ERASURE_CANCELLED, request)
+        _cancel(waiting.filter(token_digest=_digest_of(token)), by_person=True)
+
+
+def cancel_by_house(*, user_id: UUID, reason: str) -> None:
+    """`cancel_erasure` for an owner who has no token, as long as nothing is erased."""
+    with as_operator(reason):
+        _cancel(ErasureRequest.objects.visible_to(user_id).not_begun())
+
+
+def _cancel(requests: ErasureRequestQuerySet, *, by_person: bool = False) -> None:
+    # Only what the request did: the house may have suspended the account since. The account
+    # first, as whoever opens it in the admin does.
+    User.objects.filter(
+        pk__in=requests.values("user_id"), account_status=AccountStatus.DEACTIVATED
+    ).update(account_status=AccountStatus.ACTIVE)
+    if not call_off(requests, by_person=by_person):
+        raise UnknownErasureError("Nothing was cancelled.")
 
 
 def last_erasure(*, user_id: UUID) -> ErasureRequest | None:
@@ -112,17 +132,6 @@ def receipt_of(*, token: str) -> dict[str, Any]:
     if receipt is None:
         raise UnknownErasureError("There is no receipt yet, or not any more.")
     return receipt
-
-
-def _note(kind: SecurityKind, request: ErasureRequest) -> None:
-    record(
-        kind,
-        user_id=request.user_id,
-        actor_id=request.user_id,
-        subject=TABLE,
-        row_id=request.pk,
-        by_person=True,
-    )
 
 
 def _under_way() -> ErasureUnderWayError:

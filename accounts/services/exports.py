@@ -73,16 +73,11 @@ def take_export(*, token: str) -> tuple[ExportRequest, IO[bytes]]:
 
     Of several who come with it at once one gets the file.
     """
-    now = timezone.now()
-    usable = ExportRequest.objects.filter(
-        link_digest=_digest_of(token),
-        link_expires_at__gt=now,
-        status=ExportStatus.READY,
-        expires_at__gt=now,
-    )
+    now, digest = timezone.now(), _digest_of(token)
     with as_operator(BY_LINK):
-        row = usable.first()
-        taken = row and usable.filter(pk=row.pk).update(
+        row = ExportRequest.objects.given_out(digest, now).first()
+        # Whoever uses the link up, or ends it, takes the digest away: one of them does.
+        taken = row and ExportRequest.objects.filter(pk=row.pk, link_digest=digest).update(
             link_digest=None, link_expires_at=None, taken_at=now
         )
     if row is None or not taken:

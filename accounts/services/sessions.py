@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.choices import SessionEnd
-from accounts.models import DeviceSession, StoredSession
+from accounts.models import DeviceSession, ExportRequest, StoredSession
 from accounts.querysets import DeviceSessionQuerySet
 from accounts.session_tokens import (
     GRACE,
@@ -21,6 +21,7 @@ from accounts.session_tokens import (
 from audit.choices import SecurityKind
 from audit.recording import record
 from common import context
+from common.errors import NotFoundError
 from common.tenancy import acting_as, current_alias
 
 
@@ -133,6 +134,20 @@ def _rotate(session: DeviceSession, now: datetime) -> None:
     StoredSession.objects.filter(device_session=session).update(expires_at=session.expires_at)
 
 
+def revoke_session(*, user_id: UUID, session_id: UUID) -> None:
+    """Afterwards the person's session opens nothing. Raises NotFoundError."""
+    with acting_as(user_id):
+        if not DeviceSession.objects.visible_to(user_id).filter(pk=session_id).exists():
+            raise NotFoundError("There is no such session.")
+        end_sessions(user_id=user_id, session_ids=[session_id], because=SessionEnd.REVOKED)
+
+
+def revoke_other_sessions(*, user_id: UUID, kept: UUID | None) -> int:
+    """Afterwards no session of the person but `kept` opens anything; returns how many did."""
+    with acting_as(user_id):
+        return end_sessions(user_id=user_id, because=SessionEnd.REVOKED, kept=kept)
+
+
 def end_sessions(
     *,
     user_id: UUID,
@@ -142,7 +157,8 @@ def end_sessions(
 ) -> int:
     """Afterwards these sessions of the person, or all but `kept`, open nothing.
 
-    Returns how many went on until then. Runs as the person, or as the operator.
+    Neither does a link to an export, unless somebody just logged out. Returns how many sessions
+    went on until then. Runs as the person, or as the operator.
     """
     sessions = DeviceSession.objects.visible_to(user_id)
     if session_ids is not None:
@@ -151,6 +167,8 @@ def end_sessions(
         sessions = sessions.exclude(pk=kept)
     with transaction.atomic(using=current_alias()):
         ended = _end(sessions, because, timezone.now())
+        if because != SessionEnd.LOGGED_OUT:
+            ExportRequest.objects.visible_to(user_id).end_links()
     if ended:
         record(
             SecurityKind.SESSION_ENDED,

@@ -6,9 +6,10 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.choices import Role, SessionEnd
+from accounts.choices import OPERATOR_ROLES, AccountStatus, Role, SessionEnd
+from accounts.erasing import call_off
 from accounts.errors import UnknownUserError, UsernameTakenError, WeakPasswordError
-from accounts.models import StoredSession, User
+from accounts.models import ErasureRequest, StoredSession, User
 from accounts.services.access_tokens import revoke_tokens_of
 from accounts.services.sessions import end_sessions
 from common.errors import InvalidInputError
@@ -20,6 +21,7 @@ def create_operator(*, username: str, password: str, role: Role = Role.SUPERADMI
 
     Raises InvalidInputError for a malformed name, UsernameTakenError and WeakPasswordError.
     """
+    check_username(username)
     user = User(username=username, role=role)
     try:
         user.clean_fields(exclude=["password"])
@@ -54,14 +56,21 @@ def find_user(username: str) -> User:
     return user
 
 
-def note_changed_standing(*, user: User) -> None:
-    """Afterwards no login from before the change of role or status opens anything.
+def change_standing(*, user_id: UUID, role: Role, status: AccountStatus) -> None:
+    """Afterwards the account has this role and status, and no login from before opens anything.
 
-    Neither does a token, unless the account is an active person's. Runs as the operator.
+    Neither does a token, unless the account is an active person's. One that is opened is not
+    erased any more, unless that has begun. An account that has both already keeps its logins.
+    Runs as the operator, in the caller's transaction.
     """
-    end_every_login(user_id=user.pk)
-    if user.is_staff or not user.is_active:
-        revoke_tokens_of(user_id=user.pk)
+    other = User.objects.filter(pk=user_id).exclude(role=role, account_status=status)
+    if not other.update(role=role, account_status=status, updated_at=timezone.now()):
+        return
+    end_every_login(user_id=user_id)
+    if role in OPERATOR_ROLES or status != AccountStatus.ACTIVE:
+        revoke_tokens_of(user_id=user_id)
+    if status == AccountStatus.ACTIVE:
+        call_off(ErasureRequest.objects.visible_to(user_id))
 
 
 def end_every_login(*, user_id: UUID) -> None:
@@ -69,6 +78,12 @@ def end_every_login(*, user_id: UUID) -> None:
     end_sessions(user_id=user_id, because=SessionEnd.ACCOUNT_CLOSED)
     # Those of operators belong to no login on a device.
     StoredSession.objects.filter(user_id=user_id).delete()
+
+
+def check_username(username: str) -> None:
+    """Raises InvalidInputError for a name like an address, which is another way to log in."""
+    if "@" in username:
+        raise InvalidInputError("A username has no @: it must not look like an address.")
 
 
 def free_username(user_id: UUID) -> str:
@@ -82,8 +97,7 @@ def change_profile(*, user_id: UUID, changes: Mapping[str, str | None]) -> User:
     `changes` may hold username, full_name, given_name and family_name. Raises InvalidInputError
     for a malformed username and UsernameTakenError.
     """
-    if "@" in (changes.get("username") or ""):
-        raise InvalidInputError("A username has no @: it must not look like an address.")
+    check_username(changes.get("username") or "")
     with acting_as(user_id):
         user: User = User.objects.select_for_update(of=("self",)).get(pk=user_id)
         for name, value in changes.items():

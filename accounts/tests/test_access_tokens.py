@@ -17,9 +17,11 @@ from accounts.services import access_tokens
 from accounts.services.access_tokens import create_token, issue_token
 from accounts.tests.factories import client_of, logged_in_client_of, make_user
 from accounts.tokens import bearer_of
+from audit.choices import SecurityKind
 from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser
 from common.tests.races import at_once
+from tests.events import security
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +74,7 @@ def test_a_made_token_opens_what_it_was_made_for(ada: User, login: APIClient) ->
     answer = login.post(URL, asked)
 
     assert answer.status_code == 201
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "private, no-store"
     made, token = answer.json(), token_called("laptop")
     secret = made.pop("secret")
     assert made == {
@@ -87,7 +89,7 @@ def test_a_made_token_opens_what_it_was_made_for(ada: User, login: APIClient) ->
     }
     bearer = bearer_of(secret)
     assert bearer is not None
-    assert (bearer.user, bearer.token_id) == (ada, token.pk)
+    assert (bearer.user, bearer.token_id, bearer.is_login) == (ada, token.pk, False)
     assert bearer.scopes == {"account:read", "archives:read"}
     assert client_with(secret).get("/api/v1/account/").status_code == 200
     assert client_with(secret).patch("/api/v1/preferences/", {}).status_code == 403
@@ -219,6 +221,21 @@ def test_a_token_makes_no_tokens(ada: User) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (403, "login_required")
     assert names_of(ada) == ["test"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_without_the_scope_makes_no_tokens_and_that_is_noted(ada: User) -> None:
+    program = client_of(ada, Scope.ACCOUNT_READ)
+
+    answer = program.post(URL, wanted())
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert names_of(ada) == ["test"]
+    (noted,) = security(SecurityKind.ACCESS_REFUSED)
+    assert (noted["row_id"], noted["details"]) == (
+        token_called("test").pk,
+        {"scope": "account:write"},
+    )
 
 
 def test_a_stale_login_makes_no_tokens(ada: User, settings: Settings) -> None:
@@ -397,3 +414,21 @@ def test_a_closed_account_reaches_no_tokens(ada: User) -> None:
     assert program.get(URL).status_code == 401
     assert program.post(f"{URL}revoke-all/").status_code == 401
     assert token_called("test").revoked_at is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/api/v1/account/restriction/"),
+        ("delete", "/api/v1/account/restriction/"),
+        ("post", "/api/v1/consents/"),
+        ("post", "/api/v1/consents/withdraw/"),
+        ("patch", "/api/v1/account/"),
+    ],
+)
+def test_a_program_does_not_decide_for_its_person(method: str, path: str) -> None:
+    program = client_of(make_user(), Scope.ACCOUNT_WRITE)
+
+    answer = program.generic(method.upper(), path)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "login_required")

@@ -54,7 +54,7 @@ def test_the_name_of_a_plain_user_is_taken_too_and_gains_no_role() -> None:
     assert User.objects.get().role == "user"
 
 
-@pytest.mark.parametrize("name", ["", "with space", "x" * 151, "new\nline"])
+@pytest.mark.parametrize("name", ["", "with space", "grace@example.org", "x" * 151, "new\nline"])
 def test_a_name_that_nobody_could_type_is_refused(name: str) -> None:
     with pytest.raises(InvalidInputError):
         create_operator(username=name, password=PASSWORD)

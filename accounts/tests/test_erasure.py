@@ -9,8 +9,12 @@ from uuid import UUID
 
 import pytest
 from allauth.account.models import EmailAddress
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -23,6 +27,7 @@ from accounts.models import (
     PersonalAccessToken,
     User,
 )
+from accounts.replaying import Replay, Returned, replay_erasures, who_returned
 from accounts.services.erasures import CONFIRMATION, cancel_erasure, request_erasure
 from accounts.services.sessions import Device, begin_session
 from accounts.services.subscriptions import apply_purchase
@@ -31,8 +36,10 @@ from accounts.tests.factories import client_of, logged_in_client_of, make_user
 from accounts.tests.purchases import purchase_of
 from audit.choices import SecurityKind
 from audit.models import SecurityEvent
-from common.encryption.errors import DestroyedKeyError
-from common.privacy import what_is_left
+from common.encryption.errors import DecryptionError, DestroyedKeyError
+from common.errors import ConflictError
+from common.ids import uuid7
+from common.privacy import delete_files, what_is_left
 from common.tenancy import acting_as, as_operator
 from common.tests.races import at_once
 
@@ -65,7 +72,7 @@ def requests_of(user: User) -> list[str]:
 
 def left_of(user_id: UUID) -> dict[str, int]:
     with as_operator("test"):
-        return what_is_left(user_id)
+        return what_is_left([user_id]).get(user_id, {})
 
 
 def kinds_of(user: User) -> list[str]:
@@ -85,7 +92,7 @@ def test_whoever_says_the_word_is_closed_at_once_and_told_when_it_is_due() -> No
 
     said = answer.json()
     assert answer.status_code == 202
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "private, no-store"
     assert sorted(said) == [
         "cancelled_at", "completed_at", "due_at", "id", "requested_at", "status", "token",
     ]  # fmt: skip
@@ -323,14 +330,80 @@ def test_what_another_worker_is_at_is_left_to_it() -> None:
     for user in (ada, bob):
         asked(user)
         grace_over(user)
-    first = erasing.claim_next()
+    first = erasing.claim_next(timezone.now())
     assert first is not None
 
-    assert erasing.carry_out_due() == 0
-    erasing.carry_out(first)
     assert erasing.carry_out_due() == 1
 
+    assert requests_of(ada) == [ErasureStatus.IN_PROGRESS]
+    erasing.carry_out(first)
+    assert erasing.carry_out_due() == 0
     assert {*requests_of(ada), *requests_of(bob)} == {ErasureStatus.COMPLETED}
+
+
+@pytest.mark.usefixtures("_patience")
+@pytest.mark.parametrize("problem", [OSError("no such disk"), ConflictError("reading")])
+def test_one_that_fails_is_tried_again_and_stops_nobody_else(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob, carol = make_user(), make_user(), make_user()
+    for user in (ada, bob):
+        asked(user)
+        grace_over(user)
+
+    tried = []
+
+    def fail(user_id: UUID) -> int:
+        tried.append(user_id)
+        if user_id == ada.pk:
+            raise problem
+        return delete_files(user_id)
+
+    monkeypatch.setattr(erasing, "delete_files", fail)
+
+    assert erasing.carry_out_due() == 1
+
+    assert requests_of(ada) == [ErasureStatus.IN_PROGRESS]
+    assert requests_of(bob) == [ErasureStatus.COMPLETED]
+    asked(carol)
+    grace_over(carol)
+    # Whoever never was tried comes before whoever failed, however long that one has waited.
+    assert erasing.carry_out_due() == 1
+    assert tried == [ada.pk, bob.pk, carol.pk, ada.pk]
+    monkeypatch.setattr(erasing, "delete_files", delete_files)
+    assert erasing.carry_out_due() == 1
+    assert requests_of(ada) == [ErasureStatus.COMPLETED]
+
+
+def test_a_task_whose_time_is_over_begins_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in (make_user(), make_user()):
+        asked(user)
+        grace_over(user)
+
+    def stop(*_: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(erasing, "delete_files", stop)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        erasing.carry_out_due()
+
+    with as_operator("test"):
+        assert ErasureRequest.objects.filter(status=ErasureStatus.IN_PROGRESS).count() == 1
+
+
+def test_whoever_cannot_be_told_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = make_user()
+    asked(ada)
+    grace_over(ada)
+
+    def unreadable(*_: Any) -> None:
+        raise DecryptionError
+
+    monkeypatch.setattr(erasing, "send_notice", unreadable)
+
+    assert erasing.carry_out_due() == 1
+    assert requests_of(ada) == [ErasureStatus.COMPLETED]
 
 
 @pytest.mark.usefixtures("_patience")
@@ -339,7 +412,7 @@ def test_two_workers_at_the_same_person_end_well() -> None:
     client_of(ada)
     asked(ada)
     grace_over(ada)
-    request = erasing.claim_next()
+    request = erasing.claim_next(timezone.now())
     assert request is not None
 
     outcomes = at_once([lambda: erasing.carry_out(request)] * 3)
@@ -404,3 +477,38 @@ def test_sessions_end_at_once_and_what_was_sealed_is_unreadable_before_anything_
     monkeypatch.setattr(erasing, "PATIENCE", timedelta(0))
     assert erasing.carry_out_due() == 1
     assert left_of(ada.pk) == {}
+
+
+# --- Replaying --------------------------------------------------------------------------------
+
+
+def test_of_those_in_the_ledger_each_who_is_there_is_told_with_rows_and_files() -> None:
+    ada, bob, carol = make_user("ada"), make_user("bob"), make_user("carol")
+    client_of(ada), client_of(ada), client_of(carol)
+    for name in (f"exports/{bob.pk}/a.zip", f"artifacts/{bob.pk}/ab/c", f"artifacts/{carol.pk}/d"):
+        default_storage.save(name, ContentFile(b"x"))
+    for name in (f"exports-{bob.pk}-b.zip", f"exports-{carol.pk}-e.zip", "exports-none"):
+        default_storage.save(f"drafts/{name}", ContentFile(b"x"))
+    for user_id in (ada.pk, bob.pk, uuid7()):
+        erasure_ledger.put_in_ledger_file(user_id)
+
+    told = replay_erasures(dry_run=True)
+
+    assert told == Replay(
+        3,
+        [
+            Returned(ada.pk, {"accounts_personalaccesstoken": 2, "accounts_user": 1}),
+            Returned(bob.pk, {"accounts_user": 1, "files": 3}),
+        ],
+    )
+
+
+def test_each_table_is_asked_once_however_many_were_erased() -> None:
+    people = [make_user().pk for _ in range(4)]
+
+    def queries(user_ids: list[UUID]) -> int:
+        with CaptureQueriesContext(connections["operator"]) as captured:
+            assert [one.user_id for one in who_returned(user_ids)] == user_ids
+        return len(captured)
+
+    assert queries(people) == queries(people[:1])

@@ -20,11 +20,23 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import exporting
-from accounts.choices import ExportStatus
+from accounts.choices import AccountStatus, ExportStatus, Role
 from accounts.models import ExportRequest, User
+from accounts.services.erasures import CONFIRMATION, request_erasure
 from accounts.services.exports import make_download_link, request_export, take_export
+from accounts.services.sessions import revoke_other_sessions
+from accounts.services.users import change_standing
 from accounts.tasks import build_export, keep_exports
 from accounts.tests.factories import client_of, logged_in_client_of, make_user
+from accounts.tests.phones import (
+    ADDRESS,
+    PASSWORD,
+    Phone,
+    code_in,
+    deliver_mail,
+    person_of,
+    registered,
+)
 from audit.choices import SecurityKind
 from audit.models import SecurityEvent
 from common import privacy
@@ -39,6 +51,7 @@ from tests.population import populate
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 EXPORTS = "/api/v1/account/exports/"
+NEW_PASSWORD = "a quite different horse"
 
 
 def build(row: ExportRequest) -> ExportRequest:
@@ -290,7 +303,7 @@ def test_a_link_gives_the_file_once_and_needs_no_token() -> None:
     row = ready_export(ada)
     answer = logged_in_client_of(ada).post(f"{EXPORTS}{row.pk}/download-link/")
     link = answer.json()
-    assert (answer.status_code, answer["Cache-Control"]) == (200, "no-store")
+    assert (answer.status_code, answer["Cache-Control"]) == (200, "private, no-store")
     assert APIClient().head(path_of(link["url"])).status_code == 405
 
     taken = APIClient().get(path_of(link["url"]))
@@ -337,6 +350,67 @@ def test_a_second_link_ends_the_first_and_an_old_one_opens_nothing() -> None:
 
     assert APIClient().get(path_of(second.url)).status_code == 404
     assert row_of(row.pk).taken_at is None
+
+
+def reset(phone: Phone) -> None:
+    owner = Phone("owner")
+    owner.call("post", "auth/password/request", {"email": ADDRESS})
+    (message,) = deliver_mail()
+    owner.call("post", "auth/password/reset", {"key": code_in(message), "password": NEW_PASSWORD})
+
+
+def change_password(phone: Phone) -> None:
+    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    assert phone.call("post", "account/password/change", change).status_code == 200
+
+
+def revoke_all(phone: Phone) -> None:
+    revoke_other_sessions(user_id=person_of(phone).pk, kept=None)
+
+
+def suspend(phone: Phone) -> None:
+    user_id = person_of(phone).pk
+    with as_operator("test"):
+        for status in (AccountStatus.SUSPENDED, AccountStatus.ACTIVE):
+            change_standing(user_id=user_id, role=Role.USER, status=status)
+
+
+def erase(phone: Phone) -> None:
+    request_erasure(user_id=person_of(phone).pk, confirmation=CONFIRMATION)
+
+
+@pytest.mark.parametrize("end", [reset, change_password, revoke_all, suspend, erase])
+def test_a_link_ends_with_every_login_of_the_account(end: Callable[[Phone], None]) -> None:
+    phone = registered()
+    ada = person_of(phone)
+    row = ready_export(ada)
+    link = make_download_link(user_id=ada.pk, export_id=row.pk)
+
+    end(phone)
+
+    assert APIClient().get(path_of(link.url)).status_code == 404
+    assert (row_of(row.pk).link_digest, row_of(row.pk).taken_at) == (None, None)
+
+
+def test_a_link_lasts_longer_than_the_login_that_asked_for_it() -> None:
+    phone = registered()
+    ada = person_of(phone)
+    link = make_download_link(user_id=ada.pk, export_id=ready_export(ada).pk)
+
+    phone.log_out()
+
+    taken = APIClient().get(path_of(link.url))
+    assert taken.status_code == 200
+    taken.close()
+
+
+def test_an_account_that_is_closed_gives_nothing_away() -> None:
+    ada = make_user()
+    link = make_download_link(user_id=ada.pk, export_id=ready_export(ada).pk)
+    with as_operator("test"):
+        User.objects.filter(pk=ada.pk).update(account_status=AccountStatus.SUSPENDED)
+
+    assert APIClient().get(path_of(link.url)).status_code == 404
 
 
 @pytest.mark.parametrize("status", [ExportStatus.QUEUED, ExportStatus.FAILED])

@@ -1,6 +1,6 @@
 from uuid import UUID
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
@@ -41,8 +41,5 @@ def create(request: HttpRequest) -> HttpResponse:
 
 @action("account-tokens")
 def revoke(request: HttpRequest, token_id: UUID) -> str:
-    try:
-        token = revoke_token(user_id=person_of(request).pk, token_id=token_id)
-    except PersonalAccessToken.DoesNotExist:
-        raise Http404 from None
+    token = revoke_token(user_id=person_of(request).pk, token_id=token_id)
     return f"The token {token.name} opens nothing any more."

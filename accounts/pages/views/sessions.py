@@ -2,15 +2,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils import timezone
 
-from accounts.choices import SessionEnd
-from accounts.identity.receivers import session_of
+from accounts.identity.sessions import device_session_of
 from accounts.models import DeviceSession
 from accounts.pages.access import action, person_of, personal
 from accounts.pages.browsers import browser_named
-from accounts.services.sessions import end_sessions
+from accounts.services.sessions import revoke_other_sessions, revoke_session
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Login:
 def list_sessions(request: HttpRequest) -> HttpResponse:
     """Where the account is logged in, this browser first."""
     mine = DeviceSession.objects.visible_to(person_of(request).pk)
-    current = session_of(request)
+    current = device_session_of(request)
     logins = [
         Login(session, session.pk == current)
         for session in mine.going_on(timezone.now()).order_by("-pk")
@@ -44,16 +43,12 @@ def list_sessions(request: HttpRequest) -> HttpResponse:
 
 
 @action("account-sessions")
-def revoke_session(request: HttpRequest, session_id: UUID) -> str:
-    person = person_of(request)
-    session = get_object_or_404(DeviceSession.objects.visible_to(person.pk), pk=session_id)
-    end_sessions(user_id=person.pk, session_ids=[session.pk], because=SessionEnd.REVOKED)
+def revoke(request: HttpRequest, session_id: UUID) -> str:
+    revoke_session(user_id=person_of(request).pk, session_id=session_id)
     return "That device is logged out."
 
 
 @action("account-sessions")
-def revoke_other_sessions(request: HttpRequest) -> str:
-    ended = end_sessions(
-        user_id=person_of(request).pk, because=SessionEnd.REVOKED, kept=session_of(request)
-    )
+def revoke_others(request: HttpRequest) -> str:
+    ended = revoke_other_sessions(user_id=person_of(request).pk, kept=device_session_of(request))
     return f"Every other device is logged out: {ended} of them."
