@@ -16,11 +16,9 @@ def current_subscription(user_id: UUID) -> Subscription | None:
 
 
 def is_premium(user: User) -> bool:
-    """Whether premium is in force.
-
-    Asks nothing if whoever loaded the person put `current_subscription` on it.
-    """
-    return opens_premium(_subscription_of(user))
+    """Whether premium is in force; one query."""
+    with acting_as(user.pk):
+        return opens_premium(current_subscription(user.pk))
 
 
 def opens_premium(subscription: Subscription | None) -> bool:
@@ -46,11 +44,3 @@ def renewing_subscription(user_id: UUID) -> Subscription | None:
         .first()
     )
     return found
-
-
-def _subscription_of(user: User) -> Subscription | None:
-    if "current_subscription" in user.__dict__:
-        loaded: Subscription | None = user.__dict__["current_subscription"]
-        return loaded
-    with acting_as(user.pk):
-        return current_subscription(user.pk)

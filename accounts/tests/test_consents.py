@@ -23,7 +23,7 @@ from accounts.models import Consent, User
 from accounts.selectors.consents import missing_consents
 from accounts.services.consents import accept_all_at_registration, accept_consents
 from accounts.tests.consents import agree_to_everything
-from accounts.tests.factories import client_of, make_user
+from accounts.tests.factories import logged_in_client_of, make_user
 from accounts.tokens import Bearer
 from common import context
 from common.environment import read_pairs
@@ -117,7 +117,7 @@ def test_at_registration_an_old_version_is_refused(ada: User, settings: Any) -> 
 
 
 def test_a_person_sees_where_they_stand(ada: User) -> None:
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
     client.post(ROUTE, accepting("privacy_policy"))
 
     states = {state["type"]: state for state in client.get(ROUTE).json()}
@@ -133,7 +133,7 @@ def test_a_person_sees_where_they_stand(ada: User) -> None:
 
 
 def test_to_agree_again_adds_nothing(ada: User) -> None:
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
 
     first = client.post(ROUTE, accepting("privacy_policy", "terms_of_service", method="bundled"))
     again = client.post(ROUTE, accepting("terms_of_service", "privacy_policy"))
@@ -146,7 +146,7 @@ def test_to_agree_again_adds_nothing(ada: User) -> None:
 
 
 def test_a_withdrawal_is_a_row_and_withdrawing_again_is_none(ada: User) -> None:
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
     client.post(ROUTE, accepting("privacy_policy"))
 
     withdrawn = client.post(f"{ROUTE}withdraw/", {"type": "privacy_policy"})
@@ -165,7 +165,7 @@ def test_a_withdrawal_is_a_row_and_withdrawing_again_is_none(ada: User) -> None:
 def test_a_new_version_asks_again(ada: User, settings: Any) -> None:
     agree_to_everything(ada)
     settings.CONSENT_VERSIONS = {"medical_disclaimer": 2}
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
 
     assert missing(ada) == ["medical_disclaimer"]
     outdated = client.post(ROUTE, accepting("medical_disclaimer", version=1))
@@ -179,7 +179,7 @@ def test_a_new_version_asks_again(ada: User, settings: Any) -> None:
 def test_of_several_either_all_are_accepted_or_none(ada: User, settings: Any) -> None:
     settings.CONSENT_VERSIONS = {"medical_disclaimer": 2}
 
-    answer = client_of(ada).post(ROUTE, accepting("privacy_policy", "medical_disclaimer"))
+    answer = logged_in_client_of(ada).post(ROUTE, accepting("privacy_policy", "medical_disclaimer"))
 
     assert answer.status_code == 409
     assert said_by(ada) == []
@@ -199,7 +199,7 @@ def test_of_several_either_all_are_accepted_or_none(ada: User, settings: Any) ->
     ],
 )
 def test_what_is_no_consent_is_refused(ada: User, body: Any) -> None:
-    answer = client_of(ada).post(ROUTE, body)
+    answer = logged_in_client_of(ada).post(ROUTE, body)
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_input"
@@ -221,7 +221,7 @@ def test_a_text_that_there_is_not_is_refused_below_the_api_too(ada: User) -> Non
 def test_the_history_is_listed_latest_first_in_pages(ada: User) -> None:
     agree_to_everything(ada)
     agree_to_everything(make_user())
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
 
     first = client.get(f"{ROUTE}history/?page_size=3").json()
     second = client.get(first["next"]).json()
@@ -235,7 +235,7 @@ def test_the_history_is_listed_latest_first_in_pages(ada: User) -> None:
 
 
 def test_however_much_was_said_a_page_asks_once(ada: User) -> None:
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
 
     def asked(path: str) -> int:
         with CaptureQueriesContext(connection) as queries:
@@ -259,8 +259,8 @@ def test_the_texts_are_for_everybody(ada: User) -> None:
         assert one["version"] == 1
         assert one["text"].startswith("# ")
         assert hashlib.sha256(one["text"].encode()).hexdigest() == one["sha256"]
-    client_of(ada).post(ROUTE, accepting("privacy_policy"))
-    history = client_of(ada).get(f"{ROUTE}history/").json()["results"]
+    logged_in_client_of(ada).post(ROUTE, accepting("privacy_policy"))
+    history = logged_in_client_of(ada).get(f"{ROUTE}history/").json()["results"]
     assert history[0]["document_sha256"] == documents["privacy_policy"]["sha256"]
 
 
@@ -305,11 +305,11 @@ class Asked:
     """What a permission looks at."""
 
     def __init__(self, user: User) -> None:
-        self.auth = Bearer(user, uuid7(), frozenset(Scope))
+        self.auth = Bearer(user, frozenset(Scope), token_id=uuid7())
 
 
 def test_the_permission_names_what_is_missing_and_asks_once(ada: User) -> None:
-    client_of(ada).post(ROUTE, accepting("privacy_policy"))
+    logged_in_client_of(ada).post(ROUTE, accepting("privacy_policy"))
 
     with (
         CaptureQueriesContext(connection) as queries,
@@ -328,10 +328,10 @@ def test_a_stranger_sees_and_changes_nothing(ada: User) -> None:
     agree_to_everything(ada)
     bob = make_user("bob")
 
-    assert all(state["needed"] for state in client_of(bob).get(ROUTE).json())
-    client_of(bob).post(f"{ROUTE}withdraw/", {"type": "privacy_policy"})
+    assert all(state["needed"] for state in logged_in_client_of(bob).get(ROUTE).json())
+    logged_in_client_of(bob).post(f"{ROUTE}withdraw/", {"type": "privacy_policy"})
     assert missing(ada) == []
-    assert client_of(bob).get(f"{ROUTE}history/").json()["results"] == []
+    assert logged_in_client_of(bob).get(f"{ROUTE}history/").json()["results"] == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -376,7 +376,7 @@ def test_eight_at_once_agree_once(ada: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_said_is_an_event_with_a_name(ada: User) -> None:
-    client = client_of(ada)
+    client = logged_in_client_of(ada)
     client.post(ROUTE, accepting("privacy_policy"))
     client.post(f"{ROUTE}withdraw/", {"type": "privacy_policy"})
 

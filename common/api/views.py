@@ -1,13 +1,24 @@
-"""The base of every view of the API."""
+"""The bases of the views of the API, and how a view reads what it was sent."""
 
 from typing import Any
 from uuid import UUID
 
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from common.tenancy import acting_as
+
+
+def given(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
+    """What was sent, as the serializer reads it. Raises ValidationError for what it refuses."""
+    reading = serializer(data=data)
+    reading.is_valid(raise_exception=True)
+    values: dict[str, Any] = reading.validated_data
+    return values
 
 
 class TenantViewSet(GenericViewSet):  # type: ignore[type-arg]  # generic in the stubs only
@@ -35,6 +46,13 @@ class TenantViewSet(GenericViewSet):  # type: ignore[type-arg]  # generic in the
         # The permission class lets nobody in without a user.
         assert isinstance(user_id, UUID)  # noqa: S101
         return user_id
+
+
+class OpenView(APIView):
+    """For everybody, whether or not they are logged in."""
+
+    authentication_classes = []
+    permission_classes = [AllowAny]
 
 
 class ReadMixin:

@@ -107,9 +107,11 @@ WRITES: dict[tuple[str, str], tuple[int, int, int]] = {
     ("api/v1/account/erasure/receipt/", "POST"): (400, 400, 400),
     ("api/v1/account/exports/", "POST"): NEEDS_LOGIN,
     ("api/v1/account/exports/<pk>/download-link/", "POST"): NEEDS_LOGIN,
-    ("api/v1/account/restriction/", "POST"): MINE,
-    ("api/v1/account/restriction/", "DELETE"): (204, 204, 401),
-    ("api/v1/account/", "PATCH"): MINE,
+    ("api/v1/account/restriction/", "POST"): NEEDS_LOGIN,
+    ("api/v1/account/restriction/", "DELETE"): NEEDS_LOGIN,
+    ("api/v1/account/", "PATCH"): NEEDS_LOGIN,
+    ("api/v1/consents/", "POST"): NEEDS_LOGIN,
+    ("api/v1/consents/withdraw/", "POST"): NEEDS_LOGIN,
     ("api/v1/auth/nonce/", "POST"): PUBLIC,
     ("api/v1/sessions/<pk>/revoke/", "POST"): NEEDS_LOGIN,
     ("api/v1/sessions/revoke-others/", "POST"): NEEDS_LOGIN,
@@ -132,7 +134,7 @@ WRITES: dict[tuple[str, str], tuple[int, int, int]] = {
     ("api/v1/tokens/revoke-all/", "POST"): MINE,
 }
 # Through the operator's login, which sees committed rows only.
-THROUGH_THE_HOUSE = {"api/v1/account/exports/download/<token>/", "api/v1/account/restriction/"}
+THROUGH_THE_HOUSE = {"api/v1/account/exports/download/<token>/"}
 # Asked by a machine with a token that is nobody's: whoever a person is, they get 401.
 OF_MACHINES = {"metrics"}
 LIVE_ROUTES = {"healthz", "api/v1/imports/<import_id>/events/"}

@@ -24,7 +24,7 @@ from common.api.pagination import (
     page_response,
     page_size_of,
 )
-from common.api.views import ReadMixin, TenantViewSet
+from common.api.views import ReadMixin, TenantViewSet, given
 from common.errors import ConflictError, InvalidInputError
 from common.idempotency import Answer, answer_once, fingerprint_of
 from common.locks import lift_time_limit
@@ -139,12 +139,9 @@ class ImportViewSet(ReadMixin, ArchiveViewSet):
     )
     def create(self, request: Request) -> Response:
         """Upload one export. A worker reads it: follow `Location` or the events."""
-        given = ImportInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        file = given.validated_data["file"]
-        wanted = Wanted(
-            given.validated_data.get("source", ""), given.validated_data.get("conversation", "")
-        )
+        values = given(ImportInput, request.data)
+        file = values["file"]
+        wanted = Wanted(values.get("source", ""), values.get("conversation", ""))
         # Outside of the transaction, and harmless when repeated: bytes are kept by content.
         kept = keep_upload(user_id=self.user_id, upload=file, name=file.name, wanted=wanted)
 
@@ -237,13 +234,12 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
     @action(detail=True, pagination_class=ReadingOrder, filter_backends=[])
     def messages(self, request: Request, pk: str) -> Response:
         """The conversation's messages."""
-        given = MessagesInput(data=request.query_params)
-        given.is_valid(raise_exception=True)
-        if given.validated_data["order"] == LATEST:
+        values = given(MessagesInput, request.query_params)
+        if values["order"] == LATEST:
             self.pagination_class = LatestFirst
         with acting_as(self.user_id):
             conversation = self._conversation(pk)
-            placements = placements_wanted(conversation, given.validated_data).with_age()
+            placements = placements_wanted(conversation, values).with_age()
             page = (
                 self.paginate_queryset(
                     placements.select_related("segment", "message__conversation")
@@ -302,9 +298,8 @@ class ConversationViewSet(ReadMixin, ArchiveViewSet):
     @action(detail=True, pagination_class=None, filter_backends=[])
     def export(self, request: Request, pk: str) -> FileResponse:
         """The conversation as a document to keep."""
-        given = ExportInput(data=request.query_params)
-        given.is_valid(raise_exception=True)
-        form, branch = Form(given.validated_data["form"]), given.validated_data["branch"]
+        values = given(ExportInput, request.query_params)
+        form, branch = Form(values["form"]), values["branch"]
         with acting_as(self.user_id):
             conversation = self._conversation(pk)
             # The whole of a long conversation is read.

@@ -27,9 +27,12 @@ IMPORTS = "/api/v1/imports/"
 
 
 def restricted(user: User) -> APIClient:
-    client = client_of(user)
-    assert client.post(RESTRICTION).status_code == 200
-    return client
+    assert logged_in_client_of(user).post(RESTRICTION).status_code == 200
+    return client_of(user)
+
+
+def lift(user: User) -> None:
+    assert logged_in_client_of(user).delete(RESTRICTION).status_code == 204
 
 
 def upload() -> dict[str, SimpleUploadedFile]:
@@ -47,16 +50,16 @@ def waiting_import(user: User) -> Import:
 
 def test_it_holds_from_when_it_was_first_asked_for_until_it_is_lifted() -> None:
     ada = make_user()
-    client = client_of(ada)
+    client, login = client_of(ada), logged_in_client_of(ada)
     assert client.get(RESTRICTION).json() == {"processing_restricted_at": None}
 
-    first = client.post(RESTRICTION).json()
-    second = client.post(RESTRICTION).json()
+    first = login.post(RESTRICTION).json()
+    second = login.post(RESTRICTION).json()
 
     assert first == second == client.get(RESTRICTION).json()
     assert first["processing_restricted_at"] is not None
     for _ in range(2):
-        assert client.delete(RESTRICTION).status_code == 204
+        lift(ada)
     assert client.get(RESTRICTION).json() == {"processing_restricted_at": None}
     with as_operator("test"):
         changes = ChangeEvent.objects.filter(table_name="accounts_user", row_id=ada.pk)
@@ -73,7 +76,7 @@ def test_what_adds_to_the_things_is_refused_and_works_again_afterwards() -> None
     assert (answer.status_code, answer.json()["code"]) == (403, "processing_restricted")
     with acting_as(ada.pk):
         assert Import.objects.count() == 0
-    client.delete(RESTRICTION)
+    lift(ada)
     assert client.post(IMPORTS, upload(), format="multipart").status_code == 202
 
 
@@ -96,7 +99,7 @@ def test_the_person_can_still_take_and_erase_everything() -> None:
 
 def test_what_waits_goes_on_waiting_and_is_read_afterwards() -> None:
     ada, bob = make_user(), make_user()
-    client = restricted(ada)
+    restricted(ada)
     waits, other = waiting_import(ada), waiting_import(bob)
     empty_queue()
 
@@ -107,7 +110,7 @@ def test_what_waits_goes_on_waiting_and_is_read_afterwards() -> None:
     with acting_as(ada.pk):
         waits.refresh_from_db()
     assert (waits.status, waits.attempts) == (ImportStatus.QUEUED, 0)
-    client.delete(RESTRICTION)
+    lift(ada)
     run_import(waits.pk, ada.pk)
     with acting_as(ada.pk):
         waits.refresh_from_db()

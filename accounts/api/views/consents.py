@@ -1,10 +1,10 @@
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from accounts.api.permissions import HasLogin, HasScope
 from accounts.api.serializers.consents import (
     AcceptConsentsInput,
     ConsentOutput,
@@ -17,8 +17,7 @@ from accounts.consents.documents import current_documents
 from accounts.models import Consent
 from accounts.selectors.consents import ConsentState, consent_states
 from accounts.services.consents import accept_consents, withdraw_consent
-from common.api.parsing import BoundedJsonParser
-from common.api.views import ReadMixin, TenantViewSet
+from common.api.views import OpenView, ReadMixin, TenantViewSet, given
 from common.tenancy import acting_as
 
 
@@ -28,9 +27,13 @@ class ConsentViewSet(TenantViewSet):
     read_scope = Scope.ACCOUNT_READ
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = ConsentStateOutput
-    parser_classes = [BoundedJsonParser]
     pagination_class = None
     filter_backends = []
+
+    def get_permissions(self) -> list[BasePermission]:
+        """No program agrees to anything for its person."""
+        writes = self.action in ("accept", "withdraw")
+        return [HasScope(), HasLogin()] if writes else [HasScope()]
 
     @extend_schema(responses=ConsentStateOutput(many=True), operation_id="consents_list")
     def list(self, request: Request) -> Response:
@@ -41,9 +44,7 @@ class ConsentViewSet(TenantViewSet):
     @extend_schema(request=AcceptConsentsInput, responses=ConsentStateOutput(many=True))
     def accept(self, request: Request) -> Response:
         """Agree to current versions, all of them or none. To agree again changes nothing."""
-        given = AcceptConsentsInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        values = given.validated_data
+        values = given(AcceptConsentsInput, request.data)
         return _shown(
             accept_consents(
                 user_id=self.user_id,
@@ -56,12 +57,11 @@ class ConsentViewSet(TenantViewSet):
     @extend_schema(request=WithdrawConsentInput, responses=ConsentStateOutput(many=True))
     def withdraw(self, request: Request) -> Response:
         """Withdraw one agreement. What needs it then asks for it again."""
-        given = WithdrawConsentInput(data=request.data)
-        given.is_valid(raise_exception=True)
+        values = given(WithdrawConsentInput, request.data)
         return _shown(
             withdraw_consent(
                 user_id=self.user_id,
-                kind=ConsentType(given.validated_data["type"]),
+                kind=ConsentType(values["type"]),
                 source=ConsentSource.API,
             )
         )
@@ -79,11 +79,8 @@ class ConsentHistoryViewSet(ReadMixin, TenantViewSet):
         return Consent.objects.visible_to(self.user_id).defer("address", "agent")
 
 
-class ConsentDocumentsView(APIView):
+class ConsentDocumentsView(OpenView):
     """The texts, for everybody: they are shown before anybody has an account."""
-
-    authentication_classes = []
-    permission_classes = [AllowAny]
 
     @extend_schema(
         responses=DocumentOutput(many=True), operation_id="consent_documents_list", auth=[]

@@ -1,11 +1,7 @@
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.status import HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
-from rest_framework.views import APIView
 
 from accounts.api.permissions import HasFreshLogin, HasScope
 from accounts.api.serializers.erasures import (
@@ -17,7 +13,7 @@ from accounts.api.serializers.erasures import (
 )
 from accounts.choices import Scope
 from accounts.services.erasures import cancel_erasure, last_erasure, receipt_of, request_erasure
-from common.api.views import TenantViewSet
+from common.api.views import OpenView, TenantViewSet, given
 from common.errors import NotFoundError
 
 
@@ -42,43 +38,36 @@ class ErasureViewSet(TenantViewSet):
     @extend_schema(
         operation_id="account_erasure_create",
         request=ErasureInput,
-        responses={HTTP_202_ACCEPTED: RequestedErasureOutput},
+        responses={202: RequestedErasureOutput},
     )
     def create(self, request: Request) -> Response:
         """Closes the account at once, and erases everything when the grace is over.
 
         The answer's token cancels it until then: nobody can log in to do so.
         """
-        given = ErasureInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        erasure, token = request_erasure(user_id=self.user_id, **given.validated_data)
-        said = ErasureOutput(erasure).data | {"token": token}
-        return Response(said, HTTP_202_ACCEPTED, headers={"Cache-Control": "no-store"})
+        values = given(ErasureInput, request.data)
+        erasure, token = request_erasure(user_id=self.user_id, **values)
+        return Response(ErasureOutput(erasure).data | {"token": token}, 202)
 
 
-class TokenView(APIView):
+class TokenView(OpenView):
     """For whoever has the token that an erasure was answered with: nobody can log in."""
 
-    authentication_classes: list[Any] = []
-    permission_classes = [AllowAny]
-
     def token_of(self, request: Request) -> str:
-        given = ErasureTokenInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        return str(given.validated_data["token"])
+        return str(given(ErasureTokenInput, request.data)["token"])
 
 
 class CancellationView(TokenView):
     @extend_schema(
         operation_id="account_erasure_cancel",
         request=ErasureTokenInput,
-        responses={HTTP_204_NO_CONTENT: None},
+        responses={204: None},
         auth=[],
     )
     def post(self, request: Request) -> Response:
         """Cancels an erasure within its grace; afterwards its owner can log in again."""
         cancel_erasure(token=self.token_of(request))
-        return Response(status=HTTP_204_NO_CONTENT)
+        return Response(status=204)
 
 
 class ReceiptView(TokenView):

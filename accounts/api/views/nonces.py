@@ -1,31 +1,22 @@
 from allauth.core.internal.ratelimit import get_rates
 from allauth.core.ratelimit import consume
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from accounts.api.serializers.nonces import NonceOutput
 from accounts.identity.social import NONCE_SECONDS, issue_nonce
+from common.api.views import OpenView
 from common.errors import TooManyError
 
 
-class NonceOutput(serializers.Serializer[dict[str, str | int]]):
-    nonce = serializers.CharField(help_text="Give it, or its SHA-256, to Google or Apple")
-    expires_in = serializers.IntegerField(help_text="Seconds for which it may be used")
-
-
-class NonceView(APIView):
+class NonceView(OpenView):
     """A nonce for one ID token: a token without one opens nothing here."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
 
     @extend_schema(request=None, responses=NonceOutput, operation_id="auth_nonce_create", auth=[])
     def post(self, request: Request) -> Response:
         refuse_too_many(request)
-        return Response(NonceOutput({"nonce": issue_nonce(), "expires_in": NONCE_SECONDS}).data)
+        return Response({"nonce": issue_nonce(), "expires_in": NONCE_SECONDS})
 
 
 def refuse_too_many(request: Request) -> None:

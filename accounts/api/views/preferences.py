@@ -17,8 +17,7 @@ from accounts.services.preferences import (
     forget_preference,
     set_preference,
 )
-from common.api.parsing import BoundedJsonParser
-from common.api.views import TenantViewSet
+from common.api.views import TenantViewSet, given
 from common.errors import InvalidInputError
 from common.tenancy import acting_as
 
@@ -39,7 +38,6 @@ class PreferenceViewSet(TenantViewSet):
     read_scope = Scope.ACCOUNT_READ
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = PreferenceOutput
-    parser_classes = [BoundedJsonParser]
     queryset = Preference.objects.none()
     lookup_field = "key"
     pagination_class = None
@@ -74,9 +72,8 @@ class PreferenceViewSet(TenantViewSet):
     @extend_schema(request=PreferenceInput)
     def update(self, request: Request, key: str) -> Response:
         """Set one, whether there is one of this name or not."""
-        given = PreferenceInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        kept = set_preference(user_id=self.user_id, key=key, value=given.validated_data["value"])
+        value = given(PreferenceInput, request.data)["value"]
+        kept = set_preference(user_id=self.user_id, key=key, value=value)
         return Response(self.get_serializer(kept).data)
 
     @extend_schema(responses={204: None})

@@ -1,8 +1,9 @@
 from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.status import HTTP_200_OK, HTTP_204_NO_CONTENT
 
+from accounts.api.permissions import HasFreshLogin, HasScope
 from accounts.api.serializers.restrictions import RestrictionOutput
 from accounts.choices import Scope
 from accounts.services.restrictions import lift_restriction, restrict_processing
@@ -19,6 +20,10 @@ class RestrictionViewSet(TenantViewSet):
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = RestrictionOutput
 
+    def get_permissions(self) -> list[BasePermission]:
+        fresh = self.action in ("create", "destroy")
+        return [HasScope(), HasFreshLogin()] if fresh else [HasScope()]
+
     @extend_schema(operation_id="account_restriction_retrieve")
     def retrieve(self, request: Request) -> Response:
         return Response(self.get_serializer(request.user).data)
@@ -26,15 +31,13 @@ class RestrictionViewSet(TenantViewSet):
     @extend_schema(
         operation_id="account_restriction_create",
         request=None,
-        responses={HTTP_200_OK: RestrictionOutput},
+        responses={200: RestrictionOutput},
     )
     def create(self, request: Request) -> Response:
         since = restrict_processing(user_id=self.user_id)
         return Response({"processing_restricted_at": since})
 
-    @extend_schema(
-        operation_id="account_restriction_destroy", responses={HTTP_204_NO_CONTENT: None}
-    )
+    @extend_schema(operation_id="account_restriction_destroy", responses={204: None})
     def destroy(self, request: Request) -> Response:
         lift_restriction(user_id=self.user_id)
-        return Response(status=HTTP_204_NO_CONTENT)
+        return Response(status=204)

@@ -3,10 +3,9 @@ from hashlib import sha256
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts.api.permissions import HasConsents, HasScope
 from accounts.api.serializers.subscriptions import (
@@ -23,8 +22,7 @@ from accounts.services.subscriptions import (
     receive_notification,
     verify_receipt,
 )
-from common.api.parsing import BoundedJsonParser
-from common.api.views import TenantViewSet
+from common.api.views import OpenView, TenantViewSet, given
 from common.errors import NotFoundError
 from common.idempotency import Answer, answer_once, fingerprint_of
 from common.tenancy import acting_as
@@ -36,7 +34,6 @@ class SubscriptionViewSet(TenantViewSet):
     read_scope = Scope.ACCOUNT_READ
     write_scope = Scope.ACCOUNT_WRITE
     serializer_class = SubscriptionOutput
-    parser_classes = [BoundedJsonParser]
     pagination_class = None
     filter_backends = []
 
@@ -59,10 +56,8 @@ class SubscriptionViewSet(TenantViewSet):
     )
     def upgrade(self, request: Request) -> Response:
         """Hand in what a store gave for a purchase. The same receipt again changes nothing."""
-        given = ReceiptInput(data=request.data)
-        given.is_valid(raise_exception=True)
-        provider = SubscriptionProvider(given.validated_data["provider"])
-        receipt = given.validated_data["receipt"]
+        values = given(ReceiptInput, request.data)
+        provider, receipt = SubscriptionProvider(values["provider"]), values["receipt"]
         # Outside of the transaction: stores are slow.
         purchase = verify_receipt(provider=provider, receipt=receipt)
 
@@ -85,15 +80,12 @@ class SubscriptionViewSet(TenantViewSet):
         return Response(SubscriptionOutput(cancel_subscription(user_id=self.user_id)).data)
 
 
-class StoreNotificationView(APIView):
+class StoreNotificationView(OpenView):
     """Where stores say what became of purchases; their signature is all that opens it.
 
     Anything but a 200 makes a store repeat its message for days.
     """
 
-    authentication_classes = []
-    permission_classes = [AllowAny]
-    parser_classes = [BoundedJsonParser]
     provider = SubscriptionProvider.LOCAL
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=NotificationOutput, auth=[])
