@@ -1,73 +1,66 @@
 """Writes the stream to files: the events of finished transactions, each once, in order.
 
-A transaction that is still open may yet add events with smaller keys, and it may have got its
-number before others that have ended. So a file takes the transactions that had ended when it was
-planned (a snapshot of PostgreSQL's) and had not when the file before was. Who changed a row after
-another, or hung something on it, ended after the other, and comes later in the stream; within a
-file the order is that of the keys, which begin with the time. Nobody holds the stream back.
+Which events a file holds is said in `batches`.
 """
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import IO, Any
-from uuid import UUID
 
 from django.core.files.storage import default_storage
 from django.db import connections
 from django.db.models.functions import Now
 
+from audit.batches import (
+    ALL,
+    EVENTS,
+    LOCK,
+    NEW,
+    Told,
+    between,
+    bounds_of,
+    last_written,
+    name_of_file,
+    put_behind,
+    snapshot,
+    told_by,
+)
 from audit.errors import StreamBrokenError, StreamConflictError
-from audit.lines import BEGINNING, chained
+from audit.lines import chained
 from audit.models import ExportBatch
 from audit.naming import name_of_change, name_of_security
+from audit.taking_over import take_over_files
+from audit.times import EPOCH, MILLISECOND
 from common.locks import lift_time_limit, try_lock
 from common.storage import place
 from common.tenancy import OPERATOR_ALIAS, as_operator
 
-LOCK = "audit export"
-FOLDER = "observability"
 CHUNK_BYTES = 1 << 20
 FETCHED_AT_ONCE = 2000
 
-# What ended after the file before was planned, and what of it had when this one was. The
-# conditions without a function of the row are for the index.
-LEFT = """
-    xid >= pg_snapshot_xmin(%(after)s::pg_snapshot)
-    AND NOT pg_visible_in_snapshot(xid, %(after)s::pg_snapshot) AND id >= %(first_id)s
-"""
-NEW = f"""
-    {LEFT} AND xid < pg_snapshot_xmax(%(upto)s::pg_snapshot)
-    AND pg_visible_in_snapshot(xid, %(upto)s::pg_snapshot)
-"""
-EVENTS = f"""
-    SELECT id, xid, at, 'change' AS kind, table_name AS subject, row_id, operation, old, new,
-           changed, NULL::jsonb AS details, user_id, actor_id, role, request_id, reason
-    FROM audit_change_event
-    WHERE {NEW}
-    UNION ALL
-    SELECT id, xid, at, kind, subject, row_id, NULL, NULL, NULL,
-           NULL, details, user_id, actor_id, role, request_id, reason
-    FROM audit_security_event
-    WHERE {NEW}
-"""  # noqa: S608 - of constants
 IN_ORDER = f"{EVENTS} ORDER BY id"
 ANY = f"SELECT EXISTS (SELECT FROM ({EVENTS}) AS events)"  # noqa: S608 - of constants
 # Of the oldest transaction; to look at all of them would take long just when they are many.
 OLDEST = f"""
     SELECT min(at) FROM (
         (SELECT at FROM audit_change_event
-         WHERE {LEFT} ORDER BY xid LIMIT 1)
+         WHERE {NEW} ORDER BY xid LIMIT 1)
         UNION ALL
         (SELECT at FROM audit_security_event
-         WHERE {LEFT} ORDER BY xid LIMIT 1)
+         WHERE {NEW} ORDER BY xid LIMIT 1)
     ) AS oldest
 """  # noqa: S608 - of constants
-# Of no transaction, and of every one.
-NOTHING = "1:1:"
-EVERYTHING = f"{2**63 - 1}:{2**63 - 1}:"
+IS_AHEAD = """
+    SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()),
+           %s > audit_first_id(clock_timestamp())
+"""
+
+logger = logging.getLogger(__name__)
 
 
 def export_events() -> ExportBatch | None:
@@ -75,13 +68,16 @@ def export_events() -> ExportBatch | None:
 
     Returns the batch that was written; None if nothing is new or another exporter is at work.
     Killed at any moment it is continued by the next call, which writes the same file. Raises
-    StreamConflictError if another file has its name.
+    StreamConflictError if another file has its name, and StreamBrokenError if a restored
+    database has to be continued first, or the clock is behind.
     """
     with as_operator("export the stream"):
         if not try_lock(LOCK):
             return None
         refuse_what_is_to_come()
         batch = ExportBatch.objects.planned().first() or plan_batch(snapshot())
+        if batch is not None and not batch.stored_as:
+            name_after_restore(batch)
     if batch is None:
         return None
     # The plan stands before the file: no other exporter ever writes other bytes to its name.
@@ -89,102 +85,94 @@ def export_events() -> ExportBatch | None:
         if not try_lock(LOCK):
             return None
         batch = ExportBatch.objects.planned().filter(pk=batch.pk).first()
-        if batch is not None:
-            lift_time_limit()
-            write_batch(batch)
-        return batch
-
-
-def snapshot() -> str:
-    """The transactions that have ended: what they did can be seen from here on."""
-    with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute("SELECT pg_current_snapshot()::text")
-        return str(cursor.fetchone()[0])
+        if batch is None:
+            return None
+        lift_time_limit()
+        write_batch(batch)
+    # Whoever can change files and rows cannot change what a collector of logs has.
+    logger.info(
+        "the stream ends with line %d, hash %s",
+        batch.first_line + batch.lines - 1,
+        bytes(batch.head or b"").hex(),
+    )
+    return batch
 
 
 def refuse_what_is_to_come() -> None:
-    """Raises StreamBrokenError if the last file claims transactions that have yet to begin.
+    """Raises StreamBrokenError if the last file claims what has yet to happen.
 
-    Their events would never be written, and nobody would miss them.
+    Such events would never be written, and nobody would miss them.
     """
-    last = last_written()
+    told = told_by(ExportBatch.objects.order_by("-sequence").first())
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_snapshot_xmax(%s::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())"
-            " OR %s > audit_first_id(clock_timestamp() + interval '1 hour')",
-            [last.upto if last else NOTHING, last.first_id if last else UUID(int=0)],
-        )
-        (ahead,) = cursor.fetchone()
-    if ahead:
+        cursor.execute(IS_AHEAD, [told.upto, told.first_id])
+        transactions_ahead, clock_behind = cursor.fetchone()
+    if transactions_ahead:
         raise StreamBrokenError(
             "The last file of the stream claims transactions that have not begun: if the database"
             " was put back to an earlier state, run manage.py audit_continue."
         )
+    if clock_behind:
+        until = EPOCH + (told.first_id.int >> 80) * MILLISECOND
+        raise StreamBrokenError(
+            "The clock of the database's server is behind what was restored: set it, or wait"
+            f" until {until:%Y-%m-%d %H:%M:%S} UTC. What happens until then would be missing."
+        )
+
+
+def name_after_restore(batch: ExportBatch) -> None:
+    """Afterwards the plan has a name, behind all files: until the restored database served, the
+    old one may have written some."""
+    lift_time_limit()
+    take_over_files(batch)
+    batch.stored_as = name_of_file(batch.sequence, datetime.now(UTC))
+    batch.save(update_fields=["stored_as"])
 
 
 def plan_batch(upto: str) -> ExportBatch | None:
     """The next batch, up to a snapshot; None if it would be empty."""
-    bounds = {**next_bounds(), "upto": upto}
+    last = last_written()
+    before = told_by(last)
+    until = Told(upto, before.first_id)
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(ANY, bounds)
+        cursor.execute(ANY, between(before, until))
         if not cursor.fetchone()[0]:
             return None
-    last = last_written()
-    sequence = last.sequence + 1 if last else 1
-    return ExportBatch.objects.create(
-        sequence=sequence,
-        **bounds,
-        stored_as=name_of_file(sequence, datetime.now(UTC)),
-        first_line=last.first_line + last.lines if last else 1,
-        previous_head=last.head if last else BEGINNING,
-    )
-
-
-def last_written() -> ExportBatch | None:
-    return ExportBatch.objects.written().order_by("-sequence").first()
-
-
-def next_bounds() -> dict[str, Any]:
-    """Where the events begin that are in no file."""
-    last = last_written()
-    return {
-        "after": last.upto if last else NOTHING,
-        "first_id": last.first_id if last else UUID(int=0),
-    }
-
-
-def name_of_file(sequence: int, day: datetime) -> str:
-    return f"{FOLDER}/year={day:%Y}/month={day:%m}/day={day:%d}/{sequence:012}.jsonl"
+    batch = ExportBatch(upto=until.upto, first_id=until.first_id)
+    put_behind(last, batch)
+    batch.stored_as = name_of_file(batch.sequence, datetime.now(UTC))
+    batch.save()
+    return batch
 
 
 def write_batch(batch: ExportBatch) -> None:
     """Afterwards the planned batch is whole in the storage, and its row says so."""
-    digest = hashlib.sha256()
-    batch.lines, batch.head = 0, batch.previous_head
     with tempfile.TemporaryFile() as file:
-        lines = chained(
-            events_of(batch), first_line=batch.first_line, previous=bytes(batch.previous_head)
-        )
-        for line, batch.head in lines:
-            file.write(line)
-            digest.update(line)
-            batch.lines += 1
+        write_lines(batch, file)
         store(batch.stored_as, file)
-    batch.sha256 = digest.digest()
     batch.written_at = Now()
     batch.save(update_fields=["lines", "head", "sha256", "written_at"])
     batch.refresh_from_db()
 
 
+def write_lines(batch: ExportBatch, file: IO[bytes]) -> None:
+    """Afterwards the file holds the planned batch, and the batch says what it holds."""
+    digest = hashlib.sha256()
+    batch.lines, batch.head = 0, batch.previous_head
+    lines = chained(
+        events_of(batch), first_line=batch.first_line, previous=bytes(batch.previous_head)
+    )
+    for line, batch.head in lines:
+        file.write(line)
+        digest.update(line)
+        batch.lines += 1
+    batch.sha256 = digest.digest()
+
+
 def events_of(batch: ExportBatch) -> Iterator[dict[str, Any]]:
     """The batch's events in order, as the lines say them; no event holds a person's words."""
-    bounds: dict[str, Any] = {
-        "after": batch.after,
-        "upto": batch.upto,
-        "first_id": batch.first_id,
-    }
     with connections[OPERATOR_ALIAS].chunked_cursor() as cursor:
-        cursor.execute(IN_ORDER, bounds)
+        cursor.execute(IN_ORDER, bounds_of(batch))
         names = [column.name for column in cursor.description]
         while rows := cursor.fetchmany(FETCHED_AT_ONCE):
             for row in rows:
@@ -242,6 +230,15 @@ def store(name: str, file: IO[bytes]) -> None:
         raise StreamConflictError(f"Another process writes {name}: the next run goes on.")
 
 
+def is_in_the_way(batch: ExportBatch) -> bool:
+    """Whether other lines than the planned ones are stored under the batch's name."""
+    if not batch.stored_as or not default_storage.exists(batch.stored_as):
+        return False
+    with tempfile.TemporaryFile() as file:
+        write_lines(batch, file)
+        return not is_same(batch.stored_as, file)
+
+
 def is_same(name: str, file: IO[bytes]) -> bool:
     """Whether what is stored under the name are the bytes of the file."""
     file.seek(0)
@@ -258,7 +255,15 @@ def stream_lag() -> float:
     Runs as the operator.
     """
     refuse_what_is_to_come()
+    written, planned = last_written(), ExportBatch.objects.planned().first()
+    ends = [told_by(written), *([told_by(planned)] if planned else []), ALL]
+    oldest = [oldest_event(between(*pair)) for pair in pairwise(ends)]
+    begun = min((at for at in oldest if at), default=None)
+    return (datetime.now(UTC) - begun).total_seconds() if begun else 0.0
+
+
+def oldest_event(bounds: dict[str, Any]) -> datetime | None:
     with connections[OPERATOR_ALIAS].cursor() as cursor:
-        cursor.execute(OLDEST, next_bounds())
-        (oldest,) = cursor.fetchone()
-    return (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
+        cursor.execute(OLDEST, bounds)
+        oldest: datetime | None = cursor.fetchone()[0]
+    return oldest

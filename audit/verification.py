@@ -7,9 +7,12 @@ from typing import Any
 
 from django.core.files.storage import default_storage
 
-from audit.exporting import FOLDER
+from audit.batches import FOLDER
+from audit.errors import StreamBrokenError
+from audit.exporting import is_in_the_way, stream_lag
 from audit.lines import BEGINNING, is_unchanged, parsed
 from audit.models import ExportBatch
+from common.locks import lift_time_limit
 from common.storage import names_below
 from common.tenancy import as_operator
 
@@ -28,11 +31,15 @@ class Problem:
 
 @dataclass
 class StreamReport:
-    """What was looked at, what was found, and the hash that the stream ends with."""
+    """What was looked at, what was found, and the hash that the stream ends with.
+
+    How long the oldest event waits for its file is not known of a stream that cannot go on.
+    """
 
     files: int = 0
     lines: int = 0
     head: str = BEGINNING.hex()
+    lag_seconds: float | None = None
     problems: list[Problem] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -52,10 +59,16 @@ def verify_stream(*, known_head: tuple[int, str] | None = None) -> StreamReport:
     with as_operator("verify the stream"):
         batches = list(ExportBatch.objects.written().order_by("sequence"))
         known = set(ExportBatch.objects.values_list("stored_as", flat=True))
+        lift_time_limit()
+        in_the_way = [batch for batch in ExportBatch.objects.planned() if is_in_the_way(batch)]
     report.problems += [
         Problem(name, None, "nothing was written under this name")
         for name in stored
         if name not in known
+    ]
+    report.problems += [
+        Problem(batch.stored_as, None, "it is in the way: other lines are to be written there")
+        for batch in in_the_way
     ]
     chain = Chain(known_head)
     for expected, batch in enumerate(batches, 1):
@@ -70,6 +83,11 @@ def verify_stream(*, known_head: tuple[int, str] | None = None) -> StreamReport:
     if known_head and not chain.met_known_head:
         number, _ = known_head
         report.problems.append(Problem(FOLDER, None, f"line {number} has not the noted hash"))
+    try:
+        with as_operator("verify the stream"):
+            report.lag_seconds = round(stream_lag(), 3)
+    except StreamBrokenError as error:
+        report.problems.append(Problem(FOLDER, None, error.detail))
     return report
 
 

@@ -9,7 +9,8 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.storage import default_storage
 
-from audit.exporting import FOLDER, export_events, stream_lag
+from audit.batches import FOLDER
+from audit.exporting import export_events, stream_lag
 from audit.models import ExportBatch
 from common.tenancy import as_operator
 from common.tests.connections import Connection, connect_as, connect_as_superuser

@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 
+from audit.batches import NOTHING
 from audit.continuing import continue_after_restore
 from audit.errors import StreamBrokenError
-from audit.exporting import NOTHING, export_events
+from audit.exporting import export_events, stream_lag
 from audit.lines import BEGINNING, chained
 from audit.models import ExportBatch
 from audit.tests.captured import one
@@ -26,7 +27,7 @@ from audit.tests.streams import (
 from audit.verification import verify_stream
 from common.storage import place
 from common.tenancy import as_operator
-from common.tests.connections import Connection, connect_as_superuser
+from common.tests.connections import Connection, connect_as, connect_as_superuser
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
@@ -136,6 +137,8 @@ def test_what_the_files_tell_is_taken_over_and_new_events_follow(count: str) -> 
     heads = [lines_in(file)[-1] for file in files_of_stream()]
 
     assert continue_after_restore() == 2
+    assert batches() == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 4, True), (4, 10, 0, False)]
+    export_events()
 
     check_whole(lost=4)
     assert batches() == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 4, True), (4, 10, 0, True)]
@@ -155,8 +158,9 @@ def test_restored_events_that_are_in_no_file_are_written(count: str) -> None:
     renumber(count)
 
     assert continue_after_restore() == 0
+    export_events()
 
-    assert batches() == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 0, True)]
+    assert batches() == [(1, 1, 3, True), (2, 4, 2, True)]
     check_whole()
     add_events(1)
     export_everything()
@@ -184,8 +188,10 @@ def test_a_plan_that_was_restored_is_carried_out_and_what_came_after_it_too(
     assert batches() == [(1, 1, 3, True), (2, 4, 0, False)]
 
     assert continue_after_restore() == int(written)
+    export_events()
 
-    assert batches() == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 4, True), (4, 10, 0, True)]
+    told = [(2, 4, 2, True), (3, 6, 4, True)] if written else [(2, 4, 6, True)]
+    assert batches() == [(1, 1, 3, True), *told]
     check_whole()
     add_events(1)
     export_everything()
@@ -232,11 +238,174 @@ def test_a_restored_database_may_be_restored_again() -> None:
 
 def test_without_files_and_events_it_only_marks_the_place() -> None:
     assert continue_after_restore() == 0
+    export_events()
 
     assert batches() == [(1, 1, 0, True)]
     add_events(2)
     export_everything()
     check_whole()
+
+
+def test_until_the_next_export_the_storage_is_as_it_was() -> None:
+    make_stream(3)
+    add_events(2)
+    before = {file: file.read_bytes() for file in files_of_stream()}
+
+    continue_after_restore()
+
+    assert {file: file.read_bytes() for file in files_of_stream()} == before
+    assert verify_stream().problems == []
+    with as_operator("test"):
+        assert 0 < stream_lag() < 60
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_what_is_at_work_meanwhile_comes_later_in_the_stream(count: str) -> None:
+    make_stream(3)
+    add_events(2)
+    renumber(count)
+    with connect_as("default") as early, connect_as("default") as late:
+        with early.transaction(), late.transaction():
+            early.execute("SELECT pg_current_xact_id()")
+            add_events(2, late)
+            if count != "further":
+                # One that has ended, with greater keys.
+                add_events(1)
+            continue_after_restore()
+            add_events(3, early)
+            export_everything()
+        export_everything()
+
+    assert batches()[1:2] == [(2, 4, 2 if count == "further" else 3, True)]
+    check_whole()
+
+
+def test_numbers_of_restored_transactions_that_are_given_again_are_no_reason_to_mix_them() -> None:
+    make_stream(1)
+    for _ in range(5):
+        add_events(1)
+    with unhindered() as superuser:
+        # The other server was three transactions ahead of this one.
+        superuser.execute(
+            b"WITH ranked AS (SELECT id, row_number() OVER (ORDER BY id) - 3 AS number,"
+            b"               pg_current_xact_id()::text::bigint AS here FROM audit_change_event)"
+            b" UPDATE audit_change_event e SET xid = (here + number)::text::xid8"
+            b" FROM ranked WHERE ranked.id = e.id AND number > -2"
+        )
+    continue_after_restore()
+    for _ in range(8):
+        add_events(1)
+
+    export_everything()
+
+    assert batches()[:2] == [(1, 1, 1, True), (2, 2, 5, True)]
+    check_whole()
+
+
+def test_lost_transactions_whose_numbers_are_given_again_hide_nothing() -> None:
+    make_stream(3, 2)
+    restore(files=1, events=set(ids_in_database()[:3]))
+    add_events(1)
+    lost = files_of_stream()[1]
+    with unhindered() as superuser:
+        number = int(one(superuser, "SELECT max(xid::text::bigint) FROM audit_change_event"))
+    write_anew(lost, xid=number)
+
+    assert continue_after_restore() == 1
+    export_everything()
+
+    assert batches()[:3] == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 1, True)]
+    check_whole(lost=2)
+
+
+def write_anew(file: Path, **values: object) -> None:
+    """The same events with other values."""
+    lines = lines_in(file)
+    events = (
+        {key: value for key, value in line.items() if key not in ("n", "previous", "hash")} | values
+        for line in lines
+    )
+    previous = bytes.fromhex(lines[0]["previous"])
+    texts = chained(events, first_line=lines[0]["n"], previous=previous)
+    file.write_bytes(b"".join(text for text, _ in texts))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_file_that_the_old_database_wrote_before_it_was_replaced_is_taken_over(
+    count: str,
+) -> None:
+    make_stream(3)
+    restored = set(ids_in_database())
+    add_events(2)
+    export_everything()
+    renumber(count)
+    last = files_of_stream()[1]
+    text = last.read_bytes()
+    last.unlink()
+    restore(files=1, events=restored)
+    continue_after_restore()
+    assert batches() == [(1, 1, 3, True), (2, 4, 0, False)]
+    last.write_bytes(text)
+    add_events(4)
+
+    export_everything()
+
+    assert batches()[:3] == [(1, 1, 3, True), (2, 4, 2, True), (3, 6, 0, True)]
+    assert last.read_bytes() == text
+    check_whole(lost=2)
+
+
+def date_ahead(query: str) -> None:
+    with unhindered() as superuser:
+        superuser.execute(query.replace("AHEAD", KEY_AHEAD).encode())
+
+
+KEY_AHEAD = "audit_first_id(clock_timestamp() + interval '10 minutes')"
+LAST_EVENT = """
+    UPDATE audit_change_event SET id = AHEAD
+    WHERE id = (SELECT id FROM audit_change_event ORDER BY id DESC LIMIT 1)
+"""
+
+
+def test_a_clock_behind_what_another_server_did_stops_it_and_nothing_has_changed() -> None:
+    make_stream(3)
+    add_events(2)
+    renumber("further")
+    date_ahead(LAST_EVENT)
+    files = {file: file.read_bytes() for file in files_of_stream()}
+
+    with pytest.raises(StreamBrokenError, match=r"is behind what was restored: set it, or wait"):
+        continue_after_restore()
+
+    assert batches() == [(1, 1, 3, True)]
+    assert {file: file.read_bytes() for file in files_of_stream()} == files
+
+
+def test_where_numbers_tell_the_past_from_the_present_the_clock_does_not_matter() -> None:
+    make_stream(3)
+    add_events(2)
+    date_ahead(LAST_EVENT)
+    continue_after_restore()
+    add_events(4)
+
+    export_everything()
+
+    check_whole()
+
+
+def test_a_clock_that_is_put_back_behind_what_was_restored_is_noticed_at_once() -> None:
+    make_stream(3)
+    renumber("further")
+    continue_after_restore()
+    export_events()
+    date_ahead("UPDATE audit_export_batch SET first_id = AHEAD WHERE sequence = 2")
+    add_events(1)
+
+    with pytest.raises(StreamBrokenError, match="The clock of the database's server is behind"):
+        export_events()
+    with as_operator("test"), pytest.raises(StreamBrokenError, match="The clock"):
+        stream_lag()
+    assert batches() == [(1, 1, 3, True), (2, 4, 0, True)]
 
 
 def break_a_line(files: list[Path]) -> None:

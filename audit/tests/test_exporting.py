@@ -385,6 +385,19 @@ def test_several_exporters_at_once_write_each_event_once() -> None:
     assert verify_stream().problems == []
 
 
+def test_each_file_is_a_line_of_the_log_that_says_what_the_stream_ends_with(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="audit.exporting")
+
+    make_stream(3, 2)
+
+    ends = [lines_in(file)[-1] for file in files_of_stream()]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the stream ends with line {end['n']}, hash {end['hash']}" for end in ends
+    ]
+
+
 def test_the_task_twice_is_the_same_as_once() -> None:
     add_events(2)
     deadline = time.monotonic() + 30

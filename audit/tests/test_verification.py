@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from django.core.management import call_command
@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import settings as property_tests
 from hypothesis import strategies as st
 
-from audit.exporting import FOLDER
+from audit.batches import FOLDER
 from audit.lines import BEGINNING, canonical, chained, hash_of
 from audit.models import ExportBatch
 from audit.tests.streams import add_events, export_everything, lines_in, make_stream, name_of
 from audit.verification import Problem, verify_stream
+from common.storage import place
 from common.tenancy import as_operator
 from common.tests.connections import connect_as_superuser
 
@@ -449,6 +450,51 @@ def test_the_command_prints_one_object(stream: Files, capsys: pytest.CaptureFixt
     ]
     assert (told["files"], told["lines"]) == (3, 12)
     assert told["lag_seconds"] == 0
+
+
+def test_of_a_stream_that_cannot_go_on_the_command_tells_that_and_every_other_problem(
+    stream: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remove_a_file(stream)
+    change_rows("UPDATE audit_export_batch SET upto = '9000000000:9000000000:' WHERE sequence = 3")
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("audit_verify", "--json")
+
+    assert ended.value.code == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["lag_seconds"] is None
+    missing, ahead = told["problems"]
+    assert missing == {"file": name_of(stream[1]), "line": None, "what": "the file is missing"}
+    assert "claims transactions that have not begun" in ahead["what"]
+
+
+def test_a_file_that_is_in_the_way_of_the_next_one_is_found(
+    stream: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_events(2)
+    with monkeypatch.context() as patched:
+        patched.setattr("audit.exporting.place", placed_and_killed)
+        with pytest.raises(OSError, match="killed"):
+            export_everything()
+    assert verify_stream().problems == []
+    planned = stream[0].with_name("000000000004.jsonl")
+    planned.write_bytes(stream[2].read_bytes())
+
+    assert verify_stream().problems == [
+        Problem(name_of(planned), None, "it is in the way: other lines are to be written there")
+    ]
+
+    planned.unlink()
+    assert verify_stream().problems == []
+    export_everything()
+    assert verify_stream().problems == []
+
+
+def placed_and_killed(name: str, file: IO[bytes]) -> bool:
+    """The row is not told."""
+    place(name, file)
+    raise OSError("killed")
 
 
 def test_the_command_refuses_a_head_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ from operations.backups.places import (
 from operations.backups.programs import find_program, run, version_of
 from operations.backups.pruning import Pruned, prune
 from operations.backups.stored_files import Pool, Taken, take_files
-from operations.backups.tables import applied_migrations, count_rows, value_of
+from operations.backups.tables import applied_migrations, count_rows, end_of_stream, value_of
 
 # A standby has no position of its own to write at.
 POSITION = """
@@ -113,6 +113,7 @@ class _Dumped:
     pg_dump_version: str
     lsn: str
     apart: dict[str, int]
+    stream: str
 
 
 def _dump(login: Login, path: Path, name: str) -> _Dumped:
@@ -138,6 +139,7 @@ def _dump(login: Login, path: Path, name: str) -> _Dumped:
             pg_dump_version=version_of(pg_dump),
             lsn=lsn,
             apart=apart,
+            stream=end_of_stream(connection),
         )
         # Nothing of ours is a large object, and one of another owner could not be read.
         options = ["--format=custom", "--no-large-objects", f"--snapshot={snapshot}"]
@@ -183,4 +185,5 @@ def _manifest(
         product_version=product_version(),
         lsn=dumped.lsn,
         apart=dumped.apart,
+        stream=dumped.stream,
     )

@@ -30,6 +30,7 @@ class Manifest:
     """One backup; `tables` holds the rows of every table, of partitions and of their parents.
 
     Those of the tables in `apart` are in a dump of their own, and count as none in the others.
+    `stream` is what the files of the change stream ended with, as `audit_verify` says it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Manifest:
     product_version: str
     lsn: str
     apart: dict[str, int] = field(default_factory=dict)
+    stream: str = ""
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from accounts.erasure_ledger import FOLDER as LEDGER
 from common.bootstrap import bootstrap_database, database_name, drop_database, led_to
+from operations import erasures, stream
 from operations.backups.keys import load_keys, require_keys
 from operations.backups.logins import Connection, beside, connected, superuser_login
 from operations.backups.manifest import Manifest, listed_files
@@ -22,7 +23,13 @@ from operations.backups.places import Backup, all_backups, pool, reading, root
 from operations.backups.programs import find_program, run
 from operations.backups.stored_files import Pool, PutBack, put_back
 from operations.backups.swapping import rename, swap
-from operations.backups.tables import applied_migrations, count_rows, value_of
+from operations.backups.tables import (
+    applied_migrations,
+    count_rows,
+    is_in_stream,
+    number_of_line,
+    value_of,
+)
 from operations.backups.verifying import require_whole
 from operations.errors import (
     BackupBusyError,
@@ -39,7 +46,11 @@ MOST_NAMED = 5
 # Each is called while every alias leads to the restored database and the storage has the
 # files of the backup, before the database takes the place of the old one. What one raises ends
 # the restore, and the old database goes on serving.
-AFTER_RESTORE: list[Callable[[], object]] = []
+AFTER_RESTORE: list[Callable[[], object]] = [
+    stream.go_on,
+    # Once what it does is told to the stream.
+    erasures.replay,
+]
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,16 @@ def restore(backup: Backup, *, beside_as: str = "") -> Restored:
     that name instead, and neither another one nor the storage is touched.
 
     Raises DamagedBackupError, NewerBackupError, RestoreRefusedError, BackupBusyError,
-    MissingLoginError, MissingProgramError, ProgramFailedError and RestoreFailedError, and the
-    old database then serves as before.
+    MissingLoginError, MissingProgramError, ProgramFailedError, RestoreFailedError and
+    StreamBrokenError, and the old database then serves as before.
     """
     begun, target = time.monotonic(), database_name()
     _refuse_name(beside_as, target)
     with reading(), restored_copy(backup, require_whole(backup), target) as copy:
-        files = None if beside_as else complete_copy(copy)
+        files = None
+        if not beside_as:
+            files = complete_copy(copy)
+            _require_noted_lines(copy)
         previous = _give_name(copy, target, beside_as)
     return Restored(
         database=beside_as or target,
@@ -135,6 +149,26 @@ def _put_back_ledger(aside: Path) -> None:
                 if file.name.startswith(f"{LEDGER}/") and not default_storage.exists(file.name)
             )
             put_back(Pool(pool()), ledger, aside)
+
+
+def _require_noted_lines(copy: Copy) -> None:
+    """Raises RestoreRefusedError if the last files of the change stream are missing.
+
+    Nothing else would tell: the database that knew of them is the one that is replaced.
+    """
+    noted = []
+    for backup in all_backups():
+        with suppress(DamagedBackupError):
+            noted.append(backup.manifest())
+    longest = max(noted, key=lambda manifest: number_of_line(manifest.stream))
+    with connected(superuser_login(copy.name)) as connection:
+        known = not longest.stream or is_in_stream(connection, longest.stream)
+    if not known:
+        raise RestoreRefusedError(
+            f"When the backup {longest.name} was made, the change stream ended with"
+            f" {longest.stream}, and its files do not have this line. Restore that backup, or"
+            " bring the last files back; if they are lost for good, move that backup away."
+        )
 
 
 def pending_migrations(manifest: Manifest) -> list[str]:

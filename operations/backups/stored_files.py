@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -139,20 +139,19 @@ def put_back(pool: Pool, listed: Iterator[ListedFile], aside: Path) -> PutBack:
     """Afterwards the storage holds every listed file with its bytes.
 
     What it has whole is not touched, nor what is not listed. Bytes that differ are kept in the
-    folder `aside` before they are replaced.
+    folder `aside` before they are replaced; a kill leaves the one or the other.
     """
     counts = PutBack()
     for file in listed:
         if not default_storage.exists(file.name):
             counts.missing += 1
+            _put(pool, file, _save)
         elif _is_whole(file):
             counts.whole += 1
-            continue
         else:
             counts.different += 1
             _keep_aside(file.name, aside)
-            default_storage.delete(file.name)
-        _put(pool, file)
+            _put(pool, file, storage.place)
     return counts
 
 
@@ -163,18 +162,24 @@ def _is_whole(file: ListedFile) -> bool:
     return piece == Piece(file.sha256, file.size) or bool(match and match[1] == piece.sha256)
 
 
-def _put(pool: Pool, file: ListedFile) -> None:
+def _put(pool: Pool, file: ListedFile, write: Callable[[str, IO[bytes]], bool]) -> None:
     with pool.path_of(file.sha256).open("rb") as source:
-        name = default_storage.save(file.name, File(source))
-    if name != file.name:
-        default_storage.delete(name)
-        raise RestoreFailedError(
-            f"{file.name} could not be put back: another process has just stored a file there."
-        )
-    piece = _stored_piece(name)
+        if not write(file.name, source):
+            raise RestoreFailedError(
+                f"{file.name} could not be put back: another process has just stored a file there."
+            )
+    piece = _stored_piece(file.name)
     if piece != Piece(file.sha256, file.size):
         raise DamagedBackupError(f"{file.name} was put back and is not as it was backed up.")
-    storage.make_durable(name)
+    storage.make_durable(file.name)
+
+
+def _save(name: str, source: IO[bytes]) -> bool:
+    """False, and nothing is kept, where there is a file of the name already."""
+    kept = default_storage.save(name, File(source))
+    if kept != name:
+        default_storage.delete(kept)
+    return kept == name
 
 
 def _stored_piece(name: str) -> Piece:

@@ -14,6 +14,16 @@ TABLES = """
     ORDER BY 1, 2
 """
 
+END_OF_FILE = "first_line + lines - 1 || ':' || encode(head, 'hex')"
+END_OF_STREAM = f"""
+    SELECT {END_OF_FILE} FROM public.audit_export_batch
+    WHERE written_at IS NOT NULL ORDER BY sequence DESC LIMIT 1
+"""  # noqa: S608 - of constants
+IS_IN_STREAM = f"""
+    SELECT EXISTS (SELECT FROM public.audit_export_batch
+                   WHERE written_at IS NOT NULL AND {END_OF_FILE} = {{}})
+"""  # noqa: S608 - of constants
+
 
 def count_rows(connection: Connection) -> tuple[dict[str, int], int]:
     """The rows of every table by its name, and of all together.
@@ -37,6 +47,23 @@ def applied_migrations(connection: Connection) -> list[tuple[str, str]]:
         return []
     rows = connection.execute("SELECT app, name FROM public.django_migrations ORDER BY 1, 2")
     return [(str(app), str(name)) for app, name in rows.fetchall()]
+
+
+def end_of_stream(connection: Connection) -> str:
+    """The last line of the change stream, NUMBER:HASH; empty as long as there is no file."""
+    if value_of(connection, sql.SQL("SELECT to_regclass('public.audit_export_batch')")) is None:
+        return ""
+    return str(value_of(connection, sql.SQL(END_OF_STREAM)) or "")
+
+
+def is_in_stream(connection: Connection, end: str) -> bool:
+    """Whether a file ends with this line."""
+    return bool(value_of(connection, sql.SQL(IS_IN_STREAM).format(sql.Literal(end))))
+
+
+def number_of_line(end: str) -> int:
+    """Of an empty one less than of any."""
+    return int(end.partition(":")[0] or -1)
 
 
 def value_of(connection: Connection, statement: sql.SQL | sql.Composed) -> object:

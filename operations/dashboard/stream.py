@@ -6,8 +6,9 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from audit.batches import last_written
 from audit.choices import SecurityKind
-from audit.exporting import last_written, stream_lag
+from audit.exporting import stream_lag
 from audit.models import ChangeEvent, SecurityEvent
 from audit.times import first_key
 from operations.dashboard.cards import (

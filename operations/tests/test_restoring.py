@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError
 from django.db import connection
 
@@ -37,6 +38,8 @@ from tests.pgbouncer import not_through_pgbouncer
 from tests.population import populate
 
 ALIASES = ["default", "operator", "owner", "backup"]
+WHY = ("--reason", "ticket 4711 of the person")
+
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=ALIASES),
     pytest.mark.usefixtures("no_steps"),
@@ -105,7 +108,7 @@ def test_every_row_every_file_and_every_guard_comes_back(
     assert databases(installation) == [installation, report["previous"]]
     assert re.fullmatch(rf"{installation}_before_\d{{8}}_\d{{6}}", report["previous"])
     assert rows_of(report["previous"]) == lost
-    assert command("verify_archive", "--owner", "ada")[0] == 0
+    assert command("verify_archive", "--owner", "ada", *WHY)[0] == 0
     with acting_as(ada.pk):
         assert Message.objects.count() == 2
     with connect_as_superuser() as superuser:
@@ -140,7 +143,30 @@ def test_missing_and_damaged_files_are_put_back_and_no_other_is_touched(
         "written over",
     }
     for name in ("ada", "bob"):
-        assert command("verify_archive", "--owner", name)[0] == 0
+        assert command("verify_archive", "--owner", name, *WHY)[0] == 0
+
+
+def test_a_damaged_file_is_there_until_the_good_one_is_in_its_place(
+    installation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(settings.MEDIA_ROOT) / "note"
+    path.parent.mkdir(parents=True)
+    path.write_text("as backed up")
+    make_backup()
+    path.write_text("written over")
+
+    def killed(*_: object) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSystemStorage, "_save", killed)
+        with pytest.raises(CommandError, match="killed"):
+            command("restore", "latest", "--yes")
+    assert path.read_text() == "written over"
+
+    assert answer("restore", "latest", "--yes")["files"]["different"] == 1
+    assert path.read_text() == "as backed up"
+    assert list(stored()) == ["note"]
 
 
 def test_an_artifact_that_is_whole_is_not_replaced_by_what_a_backup_holds(
@@ -402,4 +428,4 @@ def test_a_backup_is_made_and_restored_of_what_was_restored(ada: User, installat
 
     assert rows_of(f"{installation}_copy") == rows
     with led_to(f"{installation}_copy"):
-        assert command("verify_archive", "--owner", "ada")[0] == 0
+        assert command("verify_archive", "--owner", "ada", *WHY)[0] == 0

@@ -1,9 +1,10 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from audit.continuing import continue_after_restore
-from audit.errors import StreamBrokenError
+from audit.exporting import export_events
+from common.management.reports import said_plainly
 
 
 class Command(BaseCommand):
@@ -13,8 +14,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
+        with said_plainly():
             taken = continue_after_restore()
-        except StreamBrokenError as error:
-            raise CommandError(error.detail) from error
+            export_events()
         self.stdout.write(f"The stream goes on; {taken} files were taken over.")

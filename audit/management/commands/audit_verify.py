@@ -5,9 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from audit.exporting import stream_lag
 from audit.verification import verify_stream
-from common.tenancy import as_operator
+from common.management.reports import said_plainly
 
 NOTED = re.compile(r"(\d+):([0-9a-f]{64})")
 
@@ -33,18 +32,16 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = verify_stream(known_head=options["head"])
-        with as_operator("verify the stream"):
-            lag = stream_lag()
+        with said_plainly():
+            report = verify_stream(known_head=options["head"])
         if options["json"]:
-            told = report.as_json() | {"lag_seconds": round(lag, 3)}
-            self.stdout.write(json.dumps(told, indent=2))
+            self.stdout.write(json.dumps(report.as_json(), indent=2))
         else:
             for problem in report.problems:
                 self.stderr.write(str(problem))
             self.stdout.write(f"{report.lines} events in {report.files} files, chained.")
             self.stdout.write(f"Head: {report.lines}:{report.head}")
-            if lag:
+            if lag := report.lag_seconds:
                 self.stdout.write(f"The oldest event that is in no file is {lag:.0f} s old.")
         if report.problems:
             raise SystemExit(1)
