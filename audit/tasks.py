@@ -11,6 +11,8 @@ from common.queue import BaseTask
 
 logger = logging.getLogger(__name__)
 
+HOUR = 3600
+
 
 @shared_task(base=BaseTask)
 def export_events() -> None:
@@ -18,7 +20,13 @@ def export_events() -> None:
     exporting.export_events()
 
 
-@shared_task(base=BaseTask)
+@shared_task(
+    base=BaseTask,
+    # Never delivered twice: it is tried again in an hour. The files of a month may be many.
+    acks_late=False,
+    soft_time_limit=6 * HOUR,
+    time_limit=6 * HOUR + 60,
+)
 def keep_partitions() -> None:
     """Make the partitions of the months to come, and drop those past their time."""
     try:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,7 +23,7 @@ from audit.tests.months import (
     part_of,
     partitions,
 )
-from audit.tests.streams import add_events, export_everything
+from audit.tests.streams import add_events, export_everything, files_of_stream, name_of
 from common.tenancy import as_operator
 from common.tests.connections import Connection, connect_as, connect_as_superuser
 from common.tests.races import at_once
@@ -150,6 +151,59 @@ def test_files_of_a_server_that_counted_further_vouch_for_nothing(superuser: Con
 
     assert apply_retention() == []
     assert part in partitions(superuser)
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def change(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b'"app"', b'"own"', 1))
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+
+
+@pytest.mark.parametrize("damage", [remove, change, cut_short])
+def test_a_month_whose_file_is_not_as_it_was_written_stays_and_so_do_those_after_it(
+    superuser: Connection, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = old_month(superuser, CHANGE, 10, 2)
+    export_everything()
+    second, origins = old_month(superuser, CHANGE, 9, 3), old_month(superuser, ORIGIN, 1, 2)
+    export_everything()
+    third = {old_month(superuser, CHANGE, 8), old_month(superuser, SECURITY, 8)}
+    export_everything()
+    file = files_of_stream()[1]
+    whole = file.read_bytes()
+    damage(file)
+
+    told = apply_retention(dry_run=True)
+    dropped = apply_retention()
+
+    assert told == dropped
+    assert {part.part for part in dropped} == {first, origins}
+    assert {second, *third} <= partitions(superuser)
+    assert count_of(superuser, CHANGE) == 4
+    assert f"the events until {end_of(second):%Y-%m-%d} stay: {name_of(file)}" in caplog.text
+
+    file.write_bytes(whole)
+    assert {part.part for part in apply_retention()} == {second, *third}
+
+
+def test_lines_of_events_that_a_restore_has_lost_vouch_for_no_other(superuser: Connection) -> None:
+    part = old_month(superuser, CHANGE, 8, 3)
+    export_everything()
+    superuser.execute(b"SET session_replication_role = replica")
+    superuser.execute(f"DELETE FROM {part}".encode())
+    fill(superuser, CHANGE, end_of(part) - timedelta(days=2), 2)
+    # As if it had been said that they are written.
+    superuser.execute(b"UPDATE audit_change_event SET xid = '3'")
+    superuser.execute(b"SET session_replication_role = origin")
+
+    assert apply_retention() == []
+    assert count_of(superuser, CHANGE) == 2
 
 
 def test_a_month_that_ended_within_the_time_stays(superuser: Connection, settings: Any) -> None:
