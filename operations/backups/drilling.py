@@ -18,12 +18,10 @@ from django.core.files.storage import FileSystemStorage, Storage, default_storag
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts.data_keys import DataKeys
+from accounts.data_keys import keys_in_use
 from audit.choices import SecurityKind
 from audit.recording import record
 from common.bootstrap import database_name, led_to
-from common.encryption.errors import EncryptionError
-from common.encryption.providers import provider_named
 from common.errors import DomainError
 from common.tenancy import as_operator
 from dedup.models import Import
@@ -133,22 +131,18 @@ def _question(drill: Drill, copy: Copy) -> None:
         return
     with drill.step("keys"):
         drill.keys = copy.keys
-        drill.problems += _keys_that_open_nothing()
+        drill.problems += _problems_of_keys()
     with drill.step("verify_archive"):
         for owner in owners:
-            _call(drill, "verify_archive", owner=owner)
+            _call(drill, "verify_archive", owner=owner, reason="recovery drill")
     with drill.step("audit_verify"):
         _call(drill, "audit_verify")
 
 
-def _keys_that_open_nothing() -> Iterator[str]:
+def _problems_of_keys() -> list[str]:
     """One of each kind is opened: by each key of the house, or of KMS, that wraps any."""
     with as_operator("recovery drill: whether the keys open anything"):
-        for key, context in DataKeys().one_of_each():
-            try:
-                provider_named(key.provider).unwrap(key.key_id, key.wrapped or b"", context)
-            except EncryptionError as error:
-                yield f"A data key that {key.key_id} wraps cannot be opened: {error}"
+        return [use.problem for use in keys_in_use() if use.problem]
 
 
 def _call(drill: Drill, command: str, **options: str) -> None:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from psycopg.types.json import Jsonb
 from common.storage import make_path_durable
 from operations.backups.logins import Connection
 from operations.backups.manifest import Piece, piece_of, seal_of
-from operations.backups.places import DRAFT, NAME, root, write_durably
+from operations.backups.places import DRAFT, NAME, moment_in, root, write_durably
 from operations.backups.tables import value_of
 from operations.errors import DamagedBackupError
 
@@ -58,7 +58,7 @@ class KeysDump:
 
     @property
     def made_at(self) -> datetime:
-        return datetime.strptime(f"{self.name}000", "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
+        return moment_in(self.name)
 
     def problem(self) -> str:
         """What is wrong with its bytes; empty if nothing is."""

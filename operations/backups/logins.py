@@ -43,14 +43,7 @@ def superuser_login(database: str = "") -> Login:
             "Set DATABASE_SUPERUSER_URL (or DATABASE_SUPERUSER_URL_FILE): a restore creates a"
             " database, and only a superuser restores what policies guard."
         )
-    try:
-        login = conninfo_to_dict(settings.DATABASE_SUPERUSER_URL)
-    except psycopg.ProgrammingError:
-        # The driver's own message repeats parts of the address, and so of the password.
-        raise MissingLoginError(
-            "DATABASE_SUPERUSER_URL is no address that can be read: special characters in it"
-            " must be percent-encoded."
-        ) from None
+    login = conninfo_to_dict(settings.DATABASE_SUPERUSER_URL)
     named = {
         key: str(value)
         for key, value in login.items()

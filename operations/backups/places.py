@@ -54,7 +54,7 @@ class Backup:
 
     @property
     def made_at(self) -> datetime:
-        return datetime.strptime(f"{self.name}000", "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
+        return moment_in(self.name)
 
     @property
     def dump(self) -> Path:
@@ -92,6 +92,11 @@ class Backup:
     @property
     def _verification_path(self) -> Path:
         return self.folder / "verification.json"
+
+
+def moment_in(name: str) -> datetime:
+    """When a backup, or a dump of keys, of this name was begun."""
+    return datetime.strptime(f"{name}000", "%Y%m%d-%H%M%S-%f").replace(tzinfo=UTC)
 
 
 def root() -> Path:

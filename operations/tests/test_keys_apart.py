@@ -95,7 +95,7 @@ def erase(user: User) -> None:
 
 def left_of(user: User) -> dict[str, int]:
     with as_operator("test"):
-        return what_is_left(user.pk)
+        return what_is_left([user.pk]).get(user.pk, {})
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_drill_finds_keys_that_nothing_opens(ada: User) -> None:
     code, _, err = command("recovery_drill")
 
     assert code == 1
-    assert "cannot be opened" in err
+    assert err.startswith("ENCRYPTION_KEYS has another key")
 
 
 @pytest.mark.usefixtures("no_steps", "_short")
