@@ -466,6 +466,44 @@ def test_the_reason_reaches_everything_that_an_action_changes(ada: User) -> None
     }
 
 
+def test_everybody_is_told_of_an_action_on_many() -> None:
+    people = make_people(1200)
+    browser = operator_browser("grace", reason=REASON)
+
+    answer = browser.post(
+        reverse("admin:accounts_personalaccesstoken_changelist"),
+        {
+            "action": "revoke",
+            "select_across": "1",
+            "_selected_action": [str(PersonalAccessToken.objects.latest("id").pk)],
+        },
+    )
+
+    assert answer.status_code == 302
+    told = values(security("operator_acted"), "user_id", "details")
+    assert sorted(user_id for user_id, _ in told) == sorted(people)
+    assert {str(details) for _, details in told} == {"{'action': 'revoke', 'chosen': 1200}"}
+    assert not PersonalAccessToken.objects.filter(revoked_at=None).exists()
+
+
+def make_people(number: int) -> list[UUID]:
+    """The ids of so many people with a token each."""
+    users = [User(username=f"person-{at}") for at in range(number)]
+    with as_operator("test"):
+        User.objects.bulk_create(users)
+        PersonalAccessToken.objects.bulk_create(
+            PersonalAccessToken(
+                user=user,
+                name="token",
+                digest=user.pk.bytes * 2,
+                hint="cp_x",
+                scopes=["account:read"],
+            )
+            for user in users
+        )
+    return [user.pk for user in users]
+
+
 def test_the_reason_reaches_a_change_by_a_form(ada: User) -> None:
     browser = operator_browser("grace", reason=REASON)
     grace = User.objects.get(username="grace")
