@@ -1,5 +1,9 @@
 """The admin's site: unfold's, with the page on which an operator gives a reason."""
 
+from typing import Any
+
+from allauth.core.internal.ratelimit import get_rates
+from allauth.core.ratelimit import consume_or_429
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
@@ -30,6 +34,14 @@ class HouseLoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold has no
 
 class HouseSite(UnfoldAdminSite):  # type: ignore[misc]  # unfold has no types
     login_form = HouseLoginForm
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """As often as a network may log in elsewhere: each password costs time and memory."""
+        if refused := consume_or_429(request, action="login"):
+            waits = [rate.duration for rate in get_rates(app="allauth.account", action="login")]
+            refused["Retry-After"] = str(int(max(waits)))
+            return refused
+        return super().login(request, extra_context)
 
     def extra_urls(self) -> list[URLPattern]:
         return [path("reason/", self.admin_view(self.reason), name="reason")]
