@@ -4,20 +4,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
-from dedup.admin.presenting import title_of
+from audit.admin.filters import FormFilter, person_named, text_field, uuid_in
 from dedup.models import (
-    Conversation,
     Placement,
     Revision,
     Segment,
 )
-
-MOST_OWNERS = 50
 
 
 def with_secrets() -> Exists:
@@ -26,35 +21,35 @@ def with_secrets() -> Exists:
     return Exists(Placement.objects.filter(Exists(revealing), segment__conversation=OuterRef("pk")))
 
 
-class OwnerFilter(admin.SimpleListFilter):
-    """Owners by name, the first of them: others are found by the search."""
+class OwnerFilter(FormFilter):
+    """What belongs to one person, who is named: a list of owners would tell who has an archive."""
 
     title = "owner"
-    parameter_name = "owner"
+    fields = {"owner": text_field("Owner", "Username or id")}
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        owned = model_admin.model.objects.filter(user=OuterRef("pk"))
-        users = get_user_model().objects.filter(Exists(owned)).order_by("username")
-        return [(str(user.pk), str(user)) for user in users[:MOST_OWNERS]]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return _where(queryset, user=self.value())
+    def narrowed(self, queryset: QuerySet[Any], **values: Any) -> QuerySet[Any]:
+        return queryset.filter(user_id=person_named(values["owner"]))
 
 
 class ConversationFilter(admin.SimpleListFilter):
-    """The messages that stand in one conversation; links lead here."""
+    """The messages that stand in one conversation, whose name none of them may show; links lead
+    here."""
 
     title = "conversation"
     parameter_name = "conversation"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        rows = _where(Conversation.objects.all(), pk=self.value()) if self.value() else []
-        return [(str(row.pk), title_of(row)) for row in rows]
+        asked = self.value()
+        return [(asked, "One conversation")] if asked else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
+        asked = self.value()
+        if not asked:
             return queryset
-        segments = _where(Segment.objects.all(), conversation=self.value())
+        conversation = uuid_in(asked)
+        if conversation is None:
+            return queryset.none()
+        segments = Segment.objects.filter(conversation=conversation)
         return queryset.filter(
             pk__in=Placement.objects.filter(segment__in=segments).values("message")
         )
@@ -89,12 +84,3 @@ class SecretsFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         wanted = {"yes": True, "no": False}.get(self.value() or "")
         return queryset if wanted is None else queryset.filter(has_secrets=wanted)
-
-
-def _where(queryset: QuerySet[Any], **wanted: str | None) -> QuerySet[Any]:
-    """The rows with these ids; all where none is asked for, none where it is no id."""
-    given = {name: value for name, value in wanted.items() if value}
-    try:
-        return queryset.filter(**given)
-    except ValidationError:
-        return queryset.none()

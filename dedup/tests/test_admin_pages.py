@@ -378,6 +378,39 @@ def test_the_messages_of_one_conversation_are_listed(
     assert "Answer 2" not in page
 
 
+def test_a_filter_tells_nothing_of_whom_no_row_is_shown(
+    ada: User, browser: Client, tmp_path: Path
+) -> None:
+    import_all(ada.pk, sessions(tmp_path, range(1, 2)))
+    conversation = str(conversation_of(ada, str(UUID(int=1))).pk)
+
+    pages = [list_of(browser, label, q="nosuchword") for label in LABELS]
+    pages.append(list_of(browser, "message", q="nosuchword", conversation=conversation))
+
+    for page in pages:
+        assert "Question 1" not in page
+        assert not re.search(r"\bada\b", page)
+        assert str(ada.pk) not in page
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_list_is_narrowed_to_an_owner_by_name(
+    label: str, ada: User, browser: Client, tmp_path: Path
+) -> None:
+    bob = make_user("bob")
+    import_all(ada.pk, sessions(tmp_path / "ada", range(1, 2)))
+    import_all(bob.pk, sessions(tmp_path / "bob", range(2, 3)))
+
+    def owners(owner: str) -> set[UUID]:
+        answer = browser.get(reverse(f"admin:dedup_{label}_changelist"), {"owner": owner})
+        return {row.user_id for row in answer.context["cl"].result_list}
+
+    assert owners(" ADA ") == {ada.pk}
+    assert owners(str(bob.pk)) == {bob.pk}
+    assert owners("nobody") == set()
+    assert owners("") == {ada.pk, bob.pk}
+
+
 def test_a_message_shows_its_revisions_and_which_counts(
     ada: User, browser: Client, tmp_path: Path
 ) -> None:
