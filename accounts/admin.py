@@ -1,3 +1,4 @@
+from collections import defaultdict
 from typing import Any
 
 from allauth.account.models import EmailAddress, EmailConfirmation
@@ -9,7 +10,7 @@ from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
-from accounts.choices import SessionEnd
+from accounts.choices import AccountStatus, Role, SessionEnd
 from accounts.models import (
     BiometricKey,
     Consent,
@@ -21,7 +22,7 @@ from accounts.models import (
 from accounts.services.access_tokens import revoke_tokens
 from accounts.services.biometrics import revoke_keys
 from accounts.services.sessions import end_sessions
-from accounts.services.users import note_changed_standing
+from accounts.services.users import change_standing
 from audit.choices import SecurityKind
 from audit.house import HouseAdmin, ReadOnlyAdmin
 from audit.recording import record_for_each
@@ -39,7 +40,6 @@ for identity in (
         admin.site.unregister(identity)
 
 SEALED = ["names", "addresses"]
-STANDING = frozenset({"role", "account_status"})
 
 
 @admin.register(User)
@@ -49,7 +49,7 @@ class UserAdmin(HouseAdmin):
     list_display = ["username", "role", "account_status", "last_login", "created_at"]
     list_filter = ["role", "account_status"]
     search_fields = ["username"]
-    search_help_text = "A username, or a whole e-mail address"
+    search_help_text = "A username; a superadmin also finds by a whole e-mail address"
     fields = ["username", "role", "account_status", "last_login", "created_at", "in_logs"]
     readonly_fields = ["username", "last_login", "created_at", "in_logs", *SEALED]
     ordering = ["-id"]
@@ -67,9 +67,9 @@ class UserAdmin(HouseAdmin):
         form: "ModelForm[User]",
         change: bool,  # noqa: FBT001 - as overridden
     ) -> None:
-        super().save_model(request, obj, form, change)
-        if STANDING.intersection(form.changed_data):
-            note_changed_standing(user=obj)
+        change_standing(
+            user_id=obj.pk, role=Role(obj.role), status=AccountStatus(obj.account_status)
+        )
 
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         return [*self.fields, *(SEALED if request.user.is_superuser else [])]
@@ -90,13 +90,22 @@ class UserAdmin(HouseAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[User], search_term: str
     ) -> tuple[QuerySet[User], bool]:
-        """Addresses are sealed: only a whole one finds its account."""
-        if "@" not in search_term:
+        """Addresses are sealed: only a whole one finds its account, for whom may read it there."""
+        if "@" not in search_term or not request.user.is_superuser:
             found: tuple[QuerySet[User], bool] = super().get_search_results(
                 request, queryset, search_term
             )
             return found
-        owners = EmailAddress.objects.filter(email=search_term).values("user_id")
+        owners = set(
+            EmailAddress.objects.filter(email=search_term).values_list("user_id", flat=True)
+        )
+        record_for_each(
+            SecurityKind.SECRETS_REVEALED,
+            list(owners),
+            subject="accounts_user",
+            details={"fields": ["addresses"]},
+            required=True,
+        )
         return queryset.filter(pk__in=owners), False
 
     @admin.display(description="In logs")
@@ -140,11 +149,12 @@ class DeviceSessionAdmin(ReadOnlyAdmin):
 
     @admin.action(description="End")
     def end(self, request: HttpRequest, queryset: QuerySet[DeviceSession]) -> None:
+        chosen = defaultdict(list)
+        for session_id, user_id in queryset.values_list("pk", "user_id"):
+            chosen[user_id].append(session_id)
         ended = sum(
-            end_sessions(
-                user_id=session.user_id, session_ids=[session.pk], because=SessionEnd.REVOKED
-            )
-            for session in queryset
+            end_sessions(user_id=user_id, session_ids=session_ids, because=SessionEnd.REVOKED)
+            for user_id, session_ids in chosen.items()
         )
         self.message_user(request, f"{ended} sessions ended.")
 

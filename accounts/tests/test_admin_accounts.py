@@ -74,6 +74,26 @@ def test_a_whole_address_finds_its_account(phone: Phone) -> None:
     assert not finds("somebody@example.org")
 
 
+def test_who_is_found_by_an_address_can_see_that_it_was_read(phone: Phone) -> None:
+    user = person_of(phone)
+    browser = operator_browser(role=Role.SUPERADMIN)
+
+    browser.get(USERS, {"q": "somebody@example.org"})
+    browser.get(USERS, {"q": ADDRESS})
+
+    (noted,) = security(SecurityKind.SECRETS_REVEALED)
+    assert (noted["user_id"], noted["details"]) == (user.pk, {"fields": ["addresses"]})
+
+
+def test_an_admin_finds_nobody_by_an_address(phone: Phone) -> None:
+    browser = operator_browser(role=Role.ADMIN)
+
+    page = browser.get(USERS, {"q": ADDRESS}).content.decode()
+
+    assert person_of(phone).username not in page
+    assert security(SecurityKind.SECRETS_REVEALED) == []
+
+
 def test_an_operator_ends_a_session(phone: Phone) -> None:
     session = DeviceSession.objects.get()
     browser = operator_browser()
@@ -85,6 +105,19 @@ def test_an_operator_ends_a_session(phone: Phone) -> None:
 
     assert answer.status_code == 302
     assert phone.call("get", "/api/v1/account/").status_code == 401
+
+
+def test_sessions_of_one_person_that_an_operator_ends_together_are_one_event(phone: Phone) -> None:
+    assert Phone("tablet").log_in().status_code == 200
+    chosen = [str(session.pk) for session in DeviceSession.objects.all()]
+    browser = operator_browser()
+
+    browser.post("/admin/accounts/devicesession/", {"action": "end", "_selected_action": chosen})
+
+    assert len(chosen) == 2
+    assert not DeviceSession.objects.filter(ended_at=None).exists()
+    (noted,) = security(SecurityKind.SESSION_ENDED)
+    assert noted["details"] == {"because": "revoked", "sessions": 2}
 
 
 def test_what_a_device_is_called_is_not_shown(phone: Phone) -> None:
