@@ -26,7 +26,10 @@ def done_by(event: Activity) -> By:
     """Who did it. Which operator it was is for the house to know."""
     if event.role != "app":
         return By.OPERATOR if event.actor_id else By.HOUSE
-    return By.YOU if event.actor_id == event.user_id else By.SOMEBODY
+    if event.actor_id != event.user_id:
+        return By.SOMEBODY
+    # What a person does, and what follows from it, has a request: the rest is done by command.
+    return By.YOU if event.request_id else By.HOUSE
 
 
 def last_event(kind: SecurityKind) -> SecurityEvent | None:

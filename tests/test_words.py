@@ -223,7 +223,10 @@ class Journey:
         self.person.set_password(PASSWORD)
         self.person.save()
         out = StringIO()
-        call_command("issue_token", self.person.username, name=WORDS["token name"], stdout=out)
+        call_command(
+            "issue_token", self.person.username, name=WORDS["token name"], stdout=out,
+            reason=REASON,
+        )  # fmt: skip
         self.secret = out.getvalue().strip()
         with pytest.raises(CommandError):
             call_command("issue_token", WORDS["nobody's username"])
@@ -239,12 +242,14 @@ class Journey:
         bad = folder / f"{WORDS['bad file']}.jsonl"
         bad.write_text(WORDS["bad line"])
         arguments = ["import_conversations", str(folder), "--owner", self.person.username]
+        arguments += ["--reason", REASON]
         said = StringIO()
         call_command(*arguments, stdout=said, stderr=said)
         assert WORDS["bad file"] in said.getvalue()
         call_command(
             "export_conversations", "--owner", self.person.username, "--output",
-            str(self.folder / WORDS["output"]), "--reveal-secrets", stdout=StringIO(),
+            str(self.folder / WORDS["output"]), "--reveal-secrets", "--reason", REASON,
+            stdout=StringIO(),
         )  # fmt: skip
 
     def upload(self, data: bytes, name: str, **fields: str) -> Any:

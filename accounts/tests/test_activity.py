@@ -17,6 +17,7 @@ from accounts.tests.factories import PASSWORD, client_of, make_operator, make_us
 from audit.choices import SecurityKind
 from audit.models import Activity
 from audit.recording import record
+from common.context import request_context
 from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser
 from tests.events import changes, security
@@ -70,7 +71,8 @@ def test_each_sees_their_own_newest_first(ada: User) -> None:
         "id": str(change["id"]),
         "at": change["at"].isoformat().replace("+00:00", "Z"),
         "event": "accounts-personalaccesstoken-added",
-        "by": "you",
+        # By no request of theirs.
+        "by": "house",
         "kind": "change",
         "subject": "accounts_personalaccesstoken",
         "row_id": str(token.pk),
@@ -230,7 +232,7 @@ def test_own_acts_are_ones_own_and_those_of_the_house_are_not(ada: User) -> None
         {"role": "admin", "account_status": "active"},
     )
     gone = client_of(ada)
-    with acting_as(ada.pk):
+    with request_context(), acting_as(ada.pk):
         revoke_tokens(token_ids=[PersonalAccessToken.objects.latest("id").pk])
     assert gone.get(URL).status_code == 401
     # Whoever becomes an operator has no token left from before.
@@ -239,18 +241,18 @@ def test_own_acts_are_ones_own_and_those_of_the_house_are_not(ada: User) -> None
     found = [(row["event"], row["by"]) for row in told(client_of(ada))]
 
     assert found == [
-        ("accounts-personalaccesstoken-added", "you"),
+        ("accounts-personalaccesstoken-added", "house"),
         ("token-refused", "somebody"),
         ("token-refused", "somebody"),
         ("accounts-personalaccesstoken-changed", "you"),
-        ("accounts-personalaccesstoken-added", "you"),
+        ("accounts-personalaccesstoken-added", "house"),
         ("accounts-personalaccesstoken-changed", "operator"),
         ("profile-change", "operator"),
         ("secrets-revealed", "operator"),
         ("operator-looked", "operator"),
         ("profile-change", "house"),
         ("profile-change", "house"),
-        ("accounts-personalaccesstoken-added", "you"),
+        ("accounts-personalaccesstoken-added", "house"),
         # Nobody was anybody yet.
         ("user-registration", "somebody"),
     ]

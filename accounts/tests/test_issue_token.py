@@ -6,16 +6,19 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import PersonalAccessToken
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator, make_user
 from accounts.tokens import bearer_of
+from tests.events import changes, values
+
+REASON = "ticket 4711 of the person"
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator", "owner"])
 
 
-def issue(*arguments: str) -> str:
+def issue(*arguments: str, reason: str = REASON) -> str:
     """What the command prints."""
     out = io.StringIO()
-    call_command("issue_token", *arguments, stdout=out)
+    call_command("issue_token", *arguments, reason=reason, stdout=out)
     return out.getvalue()
 
 
@@ -66,6 +69,23 @@ def test_what_cannot_be_issued_is_refused_in_a_sentence(
 
     assert str(caught.value) == sentence
     assert not PersonalAccessToken.objects.exists()
+
+
+def test_a_token_for_anybody_but_the_first_operator_wants_a_reason() -> None:
+    operator, ada = make_operator("grace"), make_user("ada")
+
+    for reason in ("", " " * 20, "ticket 47"):
+        with pytest.raises(CommandError, match="--reason why you go to the things of ada"):
+            issue("ada", reason=reason)
+    assert not PersonalAccessToken.objects.exists()
+    issue("ada")
+    issue("grace", reason="")
+
+    noted = changes("accounts_personalaccesstoken")
+    assert values(noted, "user_id", "actor_id", "role", "reason") == [
+        (ada.pk, None, "operator", REASON),
+        (operator.pk, None, "operator", "issue a token by command"),
+    ]
 
 
 def test_an_unknown_scope_is_refused() -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import DataError
 
 from accounts.models import User
-from accounts.tests.factories import make_operator, make_user
+from accounts.tests.factories import client_of, make_operator, make_user
 from common.tenancy import acting_as
 from dedup import outcomes
 from dedup.models import Import, Message
@@ -27,6 +27,7 @@ from dedup.tests.factories import (
     import_all,
     kept,
     latest_import,
+    lines,
     make_tables_new,
     prompt,
     rebuilt_files,
@@ -35,9 +36,11 @@ from dedup.tests.factories import (
     transcript,
 )
 from dedup.tests.processes import MANAGE, PATIENCE_SECONDS, manage, start
+from tests.events import security
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
+REASON = "ticket 4711 of the person"
 COUNTS = {
     "messages_in_export",
     "new_messages",
@@ -52,7 +55,7 @@ COUNTS = {
 
 @pytest.fixture
 def owner() -> User:
-    return make_user()
+    return make_operator()
 
 
 def run(name: str, *arguments: Any, **options: Any) -> tuple[int, str, str]:
@@ -272,20 +275,79 @@ def test_a_path_that_does_not_exist_is_refused_before_anything(
 
 
 def test_the_archive_is_the_first_operators_unless_another_owner_is_named(
-    owner: User, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     path = transcript(tmp_path, dialogue(3))
     with pytest.raises(CommandError, match="no operator yet"):
         run("import_conversations", path)
     with pytest.raises(CommandError, match="nobody"):
         run("import_conversations", path, owner="nobody")
-    operator, _ = make_operator(), make_operator()
+    operator, _, ada = make_operator(), make_operator(), make_user()
 
     run("import_conversations", path)
-    run("import_conversations", path, owner=owner.username)
+    run("import_conversations", path, owner=ada.username, reason=REASON)
 
-    assert len(kept(operator.pk)) == len(kept(owner.pk)) == 3
+    assert len(kept(operator.pk)) == len(kept(ada.pk)) == 3
     assert run("verify_archive")[1] == "1 of 1 files rebuilt exactly.\n"
+
+
+@pytest.mark.parametrize("reason", ["", "ticket 47", "x" * 301])
+def test_nobody_goes_to_a_strangers_archive_without_a_reason(
+    owner: User, tmp_path: Path, reason: str
+) -> None:
+    make_user("ada")
+    path, before, noted = transcript(tmp_path, dialogue(3)), counts_of_tables(), len(security())
+
+    for command, arguments in (
+        ("import_conversations", [path]),
+        ("verify_archive", []),
+        ("export_conversations", ["--output", tmp_path / "out"]),
+    ):
+        with pytest.raises(CommandError, match="--reason why you go to the things of ada"):
+            run(command, *arguments, owner="ada", reason=reason)
+
+    assert counts_of_tables() == before
+    assert len(security()) == noted
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_owner_sees_what_the_house_did_by_command_and_that_it_was_the_house(
+    owner: User, tmp_path: Path
+) -> None:
+    ada = make_user("ada")
+    path = transcript(tmp_path, dialogue(3))
+    hers = {"owner": "ada", "reason": REASON}
+
+    run("import_conversations", path, **hers)
+    run("verify_archive", **hers)
+    run("export_conversations", "--output", tmp_path / "out", **hers)
+
+    client = client_of(ada)
+    seen = [
+        (row["event"], row["by"], row["details"])
+        for row in client.get("/api/v1/activity/").json()["results"]
+        if row["subject"].startswith("dedup_")
+    ]
+    assert {by for _, by, _ in seen} == {"house"}
+    assert [(event, details) for event, _, details in seen if details] == [
+        ("data-exported", {"action": "export", "form": "markdown", "conversations": 1}),
+        ("operator-looked", {"action": "verify"}),
+        ("operator-acted", {"action": "import"}),
+    ]
+    assert "import-completed" in {event for event, *_ in seen}
+    kinds = ("operator_acted", "operator_looked", "data_exported")
+    assert {row["reason"] for row in security(*kinds)} == {REASON}
+
+
+def test_what_a_person_does_is_theirs(owner: User) -> None:
+    client, file = client_of(owner), BytesIO(lines(dialogue(3)))
+    file.name = "chat.jsonl"
+
+    sent = client.post("/api/v1/imports/", {"file": file}, format="multipart")
+
+    assert sent.status_code == 202, sent.content
+    rows = client.get("/api/v1/activity/").json()["results"]
+    assert {row["by"] for row in rows if row["subject"].startswith("dedup_")} == {"you"}
 
 
 # --- Both, as processes -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
 from dedup.management.commands import export_conversations
@@ -30,6 +30,7 @@ from dedup.tests.processes import manage
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
+REASON = "ticket 4711 of the person"
 LATER = "f3c0a9d4-52b7-4b0e-8a41-6d1c9e22b870"
 EARLIER = "0d0c2c38-56b5-4be7-9d3c-5b9f7c1e8a01"
 
@@ -37,7 +38,7 @@ EARLIER = "0d0c2c38-56b5-4be7-9d3c-5b9f7c1e8a01"
 @pytest.fixture
 def ada(tmp_path: Path) -> User:
     """With three conversations, of which the last one to come is the first one in time."""
-    ada = make_user("ada")
+    ada = make_operator("ada")
     later = [prompt("l0", "Later", sessionId=LATER, timestamp="2026-03-03T10:00:00Z")]
     earlier = [prompt("e0", "Earlier", sessionId=EARLIER, timestamp="2026-03-01T10:00:00Z")]
     rows = {SESSION: dialogue(2), LATER: later, EARLIER: earlier}
@@ -116,7 +117,7 @@ def test_people_may_write_to_one_folder(ada: User, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
     export(ada, out)
-    export(bob, out)
+    export(bob, out, "--reason", REASON)
 
     files = [path.read_text() for path in out.iterdir()]
     assert len(files) == 4
@@ -164,7 +165,7 @@ def test_a_merged_conversation_is_left_out_and_leads_to_the_whole_one(
 def test_a_strangers_conversation_is_not_there(ada: User, tmp_path: Path) -> None:
     bob = make_user("bob")
 
-    message = refusal(bob, tmp_path / "out", "--conversation", SESSION)
+    message = refusal(bob, tmp_path / "out", "--conversation", SESSION, "--reason", REASON)
 
     assert message == f"There is no conversation {SESSION}."
     assert not (tmp_path / "out").exists()

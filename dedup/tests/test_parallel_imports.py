@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
 from dedup.choices import Source
 from dedup.models import Conversation, Import, Message
@@ -47,7 +47,7 @@ PADDING = "flour and sugar " * 60
 
 @pytest.fixture
 def owner() -> User:
-    return make_user()
+    return make_operator()
 
 
 def mixed_folder(folder: Path) -> dict[Path, Source]:
@@ -96,7 +96,7 @@ def let_planner_know_another_person_only(folder: Path) -> None:
 
 
 def run_json(owner: User, *arguments: object) -> tuple[int, dict[str, Any]]:
-    named = ["--owner", owner.username, "--json"]
+    named = ["--owner", owner.username, "--reason", "ticket 4711 of theirs", "--json"]
     done = manage("import_conversations", *map(str, arguments), *named)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)

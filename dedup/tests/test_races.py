@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 
 from accounts.models import User
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
 from common.tests.races import at_once
@@ -102,7 +102,7 @@ def texts(owner: User) -> list[tuple[str, list[str]]]:
 
 
 def test_eight_processes_that_import_every_format_make_one_archive(tmp_path: Path) -> None:
-    alone, owner, paths = make_user(), make_user(), overlapping_exports(tmp_path)
+    alone, owner, paths = make_user(), make_operator(), overlapping_exports(tmp_path)
     import_all(alone.pk, paths)
 
     reports = at_once([importing_process(owner, paths, seed) for seed in range(IMPORTERS)])

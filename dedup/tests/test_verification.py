@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from accounts.models import User
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator, make_user
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
 from dedup.models import Import, Revision
@@ -26,19 +26,21 @@ from dedup.tests.factories import (
     transcript,
 )
 
+REASON = "ticket 4711 of the person"
+
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "operator"])
 
 
 @pytest.fixture
 def owner() -> User:
-    return make_user()
+    return make_operator()
 
 
 def verify(owner: User) -> tuple[int, dict[str, Any]]:
     """The exit code of the command and its report."""
     out, code = StringIO(), 0
     try:
-        call_command("verify_archive", owner=owner.username, json=True, stdout=out)
+        call_command("verify_archive", owner=owner.username, reason=REASON, json=True, stdout=out)
     except SystemExit as end:
         code = int(str(end.code))
     return code, json.loads(out.getvalue())

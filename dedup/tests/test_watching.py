@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
-from accounts.tests.factories import make_user
+from accounts.tests.factories import make_operator
 from common.bootstrap import database_name
 from common.tenancy import acting_as
 from common.tests.connections import connect_as_superuser
@@ -47,7 +47,7 @@ WATCHING = "Watching for changes; Ctrl-C ends it."
 
 @pytest.fixture
 def owner() -> User:
-    return make_user()
+    return make_operator()
 
 
 class Watcher:

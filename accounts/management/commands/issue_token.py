@@ -6,9 +6,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from accounts.choices import Scope
-from accounts.services.access_tokens import issue_token
+from accounts.doors import add_reason_argument, reason_for
+from accounts.services.access_tokens import issue_by_house
 from accounts.services.users import find_user
-from common.errors import DomainError
+from common.management.reports import said_plainly
 
 LONGEST_NAME = 100
 MOST_DAYS = 36_500
@@ -27,6 +28,7 @@ class Command(BaseCommand):
             help="what it may be used for; may be repeated; everything if not given",
         )
         parser.add_argument("--days", type=int, help="how long it is valid; for ever if not given")
+        add_reason_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, days = options["name"].strip(), options["days"]
@@ -34,15 +36,13 @@ class Command(BaseCommand):
             raise CommandError(f"--name must have 1 to {LONGEST_NAME} characters.")
         if days is not None and not 0 < days <= MOST_DAYS:
             raise CommandError(f"--days must be between 1 and {MOST_DAYS}.")
-        try:
+        with said_plainly():
             user = find_user(options["username"])
-        except DomainError as error:
-            raise CommandError(error.detail) from error
-        secret = issue_token(
+        secret = issue_by_house(
             user=user,
             name=name,
             scopes=[Scope(scope) for scope in dict.fromkeys(options["scope"] or Scope.values)],
             expires_at=timezone.now() + timedelta(days=days) if days else None,
-            reason="issue a token by command",
+            reason=reason_for(user, options["reason"]) or "issue a token by command",
         )
         self.stdout.write(secret)

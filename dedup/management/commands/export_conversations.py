@@ -10,6 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import F, Min, Q
 
+from accounts.doors import reason_for
 from audit.choices import SecurityKind
 from audit.recording import record_for_each
 from common.locks import lift_time_limit, lock
@@ -72,6 +73,7 @@ class Command(BaseCommand):
         if options["merge"] and form not in MERGEABLE:
             raise CommandError("--merge makes Markdown or JSON: choose one of them with --form.")
         owner = owner_of(options["owner"])
+        reason = reason_for(owner, options["reason"]) or "export by command"
         chosen = _chosen(owner.pk, options["source"], options["conversation"])
         if output == STANDARD_OUTPUT and len(chosen) != 1 and not options["merge"]:
             raise CommandError(
@@ -79,7 +81,7 @@ class Command(BaseCommand):
                 " name one with --conversation, or add --merge."
             )
         revealed: bool = options["reveal_secrets"]
-        with as_operator("export by command"):
+        with as_operator(reason):
             record_for_each(
                 SecurityKind.SECRETS_REVEALED if revealed else SecurityKind.DATA_EXPORTED,
                 [owner.pk],

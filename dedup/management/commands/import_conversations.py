@@ -11,8 +11,9 @@ from typing import Any
 from django.core.files.storage import default_storage
 from django.core.management.base import BaseCommand, CommandError
 
+from audit.choices import SecurityKind
 from dedup.choices import Source
-from dedup.doors import add_owner_argument, owner_of
+from dedup.doors import add_owner_argument, told_owner
 from dedup.errors import ArchiveBusyError
 from dedup.exports import EXPORT_SUFFIXES, Export, count_others_below, find_exports
 from dedup.folders import processes_for, read_exports
@@ -78,7 +79,8 @@ class Command(BaseCommand):
         _refuse_contradictions(paths, options)
         _require_room()
         wanted = Wanted(options["source"], options["conversation"] or "")
-        order = Order(owner_of(options["owner"]).pk, wanted)
+        owner = told_owner(options, SecurityKind.OPERATOR_ACTED, "import")
+        order = Order(owner.pk, wanted)
         with _sigterm_as_interrupt():
             if options["watch"]:
                 self._watch(paths, order, options)

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from dedup.doors import add_owner_argument, owner_of
+from audit.choices import SecurityKind
+from dedup.doors import add_owner_argument, told_owner
 from dedup.verification import imports_to_verify, integrity_problems, verify_import
 
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        owner = owner_of(options["owner"])
+        owner = told_owner(options, SecurityKind.OPERATOR_LOOKED, "verify")
         rows = imports_to_verify(owner.pk)
         mismatches, rebuilt = [], 0
         for row in rows:
