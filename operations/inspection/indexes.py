@@ -95,7 +95,8 @@ def _read_as_a_whole(scope: Scope) -> list[MissingIndex]:
 
 
 def _foreign_keys(scope: Scope) -> list[MissingIndex]:
-    """Those without an index that begins with their columns, in any order.
+    """Those without an index of all that point somewhere which begins with their columns, in any
+    order.
 
     For a key of several columns one that begins with its last column serves as well: the first
     of ours is the owner, which finds few of the rows.
@@ -111,7 +112,11 @@ def _foreign_keys(scope: Scope) -> list[MissingIndex]:
         WHERE k.contype = 'f' AND k.conparentid = 0
           AND NOT EXISTS (
               SELECT FROM pg_index i
-              WHERE i.indrelid = k.conrelid AND i.indisvalid
+              JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+              WHERE i.indrelid = k.conrelid AND i.indisvalid AND a.amname IN ('btree', 'hash')
+                AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) IN (
+                    SELECT format('(%%I IS NOT NULL)', attname) FROM pg_attribute
+                    WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)))
                 AND ((i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey
                      OR i.indkey[0] = k.conkey[cardinality(k.conkey)]))
         ORDER BY c.reltuples DESC, c.relname, columns LIMIT %(limit)s

@@ -20,7 +20,7 @@ PREFIX = "commonplace_"
 
 # Name, label if it has one, and meaning of what is measured at the moment of the scrape.
 GAUGES: tuple[tuple[str, str, str], ...] = (
-    ("imports", "status", "Imports in each state."),
+    ("imports", "status", "Imports that wait, and those of the last day that are done."),
     ("oldest_unfinished_import_age_seconds", "", "Since when the oldest one waits; 0 if none."),
     ("queue_length", "", "Messages that wait for a worker."),
     ("heartbeat_age_seconds", "process", "Since the last sign of life; infinite if forgotten."),

@@ -184,6 +184,29 @@ def test_a_foreign_key_without_an_index_is_shown(table: Connection) -> None:
     assert found_by("missing-indexes", table="inspected") == []
 
 
+@pytest.mark.parametrize(
+    ("index", "serves"),
+    [
+        ("(parent) WHERE word = 'x'", False),
+        ("(parent) WHERE word IS NOT NULL", False),
+        ("(parent) WHERE parent IS NOT NULL", True),
+        ("USING hash (parent)", True),
+        ("USING brin (parent)", False),
+    ],
+)
+def test_a_foreign_key_is_served_by_an_index_that_finds_every_row_that_points(
+    table: Connection,
+    index: str,
+    serves: bool,  # noqa: FBT001 - a case
+) -> None:
+    table.execute("ALTER TABLE inspected ADD FOREIGN KEY (parent) REFERENCES inspected")
+    table.execute(f"CREATE INDEX the_index ON inspected {index}")
+
+    found = found_by("missing-indexes", table="inspected")
+
+    assert [one["columns"] for one in found] == ([] if serves else [["parent"]])
+
+
 def test_a_large_table_that_is_read_as_a_whole_is_shown(table: Connection) -> None:
     table.execute("INSERT INTO inspected SELECT n, 'x' FROM generate_series(1, 10000) n")
     for _ in range(50):

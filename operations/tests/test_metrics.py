@@ -22,6 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from accounts.tests.factories import client_of, make_user
+from audit.choices import SecurityKind
+from audit.errors import StreamBrokenError
+from audit.recording import record
 from common.failures import failures_by_hour
 from common.health import record_heartbeat, redis_client
 from common.queue import BaseTask
@@ -134,7 +137,8 @@ def test_everything_is_measured_when_all_is_well() -> None:
     found = measured()
 
     assert {key: value for key, value in found.items() if key[0] == "up"} == {
-        ("up", name): 1 for name in ("database", "statistics", "redis", "files", "upkeep")
+        ("up", name): 1
+        for name in ("database", "statistics", "redis", "files", "stream", "logins", "backups")
     }
     assert found["heartbeat_age_seconds", "worker"] < 5
     assert found["heartbeat_age_seconds", "beat"] == math.inf
@@ -162,6 +166,55 @@ def test_imports_are_counted_and_the_oldest_that_waits_is_known() -> None:
         "failed": 1,
     }
     assert 1199 < found["oldest_unfinished_import_age_seconds",] < 1230
+
+
+def test_what_was_done_long_ago_is_not_counted() -> None:
+    import_of(ImportStatus.FAILED, age=timedelta(0))
+    import_of(ImportStatus.QUEUED, age=timedelta(0))
+    with connect_as_superuser() as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE dedup_import SET id = uuidv7(interval '-25 hours')")
+
+    found = measured()
+
+    assert (found["imports", "queued"], found["imports", "failed"]) == (1, 0)
+
+
+def test_a_broken_stream_hides_neither_logins_nor_backups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_down() -> float:
+        raise StreamBrokenError("The files are not what they were.")
+
+    monkeypatch.setattr(measures, "stream_lag", break_down)
+    record(SecurityKind.BACKUP_MADE)
+    record(SecurityKind.LOGIN_FAILED)
+
+    found = measured()
+
+    assert {name: found["up", name] for name in ("stream", "logins", "backups")} == {
+        "stream": 0,
+        "logins": 1,
+        "backups": 1,
+    }
+    assert found["failed_logins_recently",] == 1
+    assert 0 <= found["backup_age_seconds",] < 60
+    assert ("audit_stream_lag_seconds",) not in found
+
+
+def test_a_look_that_took_long_asks_for_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "LONGEST_LOOK_SECONDS", 0.05)
+
+    def take_long() -> measures.Measured:
+        time.sleep(0.1)
+        return {}
+
+    monkeypatch.setattr(measures, "SOURCES", {"redis": take_long, "files": measures.files})
+
+    found = measured()
+
+    assert (found["up", "redis"], found["up", "files"]) == (1, 0)
+    assert ("files_free_ratio",) not in found
 
 
 def test_the_queue_is_measured(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from operations.inspection import CHECKS
 from operations.metrics.families import Families
+from operations.metrics.measures import SOURCES
 
 FOLDER = settings.BASE_DIR / "monitoring"
 METRIC = re.compile(r"\bcommonplace_\w+")
@@ -79,6 +80,15 @@ def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}, rule["alert"]
         assert rule["annotations"]["description"].endswith("."), rule["alert"]
         assert METRIC.search(rule["expr"]) or OF_PROMETHEUS.search(rule["expr"]), rule["alert"]
+
+
+def test_of_everything_that_is_asked_a_rule_says_when_it_does_not_answer() -> None:
+    watched = re.compile(r'commonplace_up\{dependency=~?"([\w|]+)"\} == 0')
+
+    found = [name for rule in rules() for names in watched.findall(rule["expr"])
+             for name in names.split("|")]  # fmt: skip
+
+    assert sorted(found) == sorted(SOURCES)
 
 
 def test_every_rule_is_named_once_and_shown_firing() -> None:
