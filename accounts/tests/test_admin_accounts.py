@@ -120,16 +120,6 @@ def test_sessions_of_one_person_that_an_operator_ends_together_are_one_event(pho
     assert noted["details"] == {"because": "revoked", "sessions": 2}
 
 
-def test_what_a_device_is_called_is_not_shown(phone: Phone) -> None:
-    browser = operator_browser()
-    session = DeviceSession.objects.get()
-
-    page = browser.get(f"/admin/accounts/devicesession/{session.pk}/change/").content.decode()
-
-    assert "127.0.0.1" not in page
-    assert "iPhone" not in page
-
-
 @pytest.mark.parametrize(
     "path", ["account/emailaddress", "mfa/authenticator", "socialaccount/socialaccount"]
 )

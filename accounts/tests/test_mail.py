@@ -17,6 +17,7 @@ from accounts.models import OutgoingMail
 from accounts.services.mail import send_mail
 from accounts.tasks import send_mail as send_mail_task
 from accounts.tasks import send_waiting_mail
+from common.encryption.errors import DecryptionError
 from common.mail import KeptMailBackend
 from common.tests.races import at_once
 
@@ -159,3 +160,19 @@ def test_by_default_a_mail_is_printed_and_kept(
     assert message_from_bytes(kept.read_bytes())["To"] == "ada@example.org"
     assert kept.stat().st_mode & 0o077 == 0
     assert "Dear Ada" in capsys.readouterr().out
+
+
+def test_what_was_sealed_for_one_row_is_sent_from_no_other() -> None:
+    """Else whoever may write rows sends one person's code to another's address."""
+    send_mail(LETTER)
+    first = waiting()
+    send_mail(Mail("bob@example.org", "Another word", "Dear Bob"))
+    second = OutgoingMail.objects.exclude(pk=first.pk).get()
+    OutgoingMail.objects.filter(pk=second.pk).update(sealed=bytes(first.sealed))
+
+    with pytest.raises(DecryptionError):
+        deliver(second.pk)
+
+    assert mail.outbox == []
+    assert deliver(first.pk)
+    assert [message.to for message in mail.outbox] == [["ada@example.org"]]
