@@ -34,6 +34,17 @@ class IdentityBackend(AuthenticationBackend):  # type: ignore[misc]  # allauth h
             note_success(login, address)
         return user
 
+    def _authenticate(
+        self, request: HttpRequest | None, **credentials: Any
+    ) -> AbstractBaseUser | None:
+        """One look-up for what was typed, and so one hash: allauth tries it as a name, as the
+        address that a name may be, and as an address."""
+        login, password = login_of(credentials), str(credentials["password"])
+        user: AbstractBaseUser | None = None
+        if "@" in login:
+            user = self._authenticate_by_email(login, password)
+        return user or self._authenticate_by_username(login, password)
+
     def get_user(self, user_id: Any) -> AbstractBaseUser | None:
         user: AbstractBaseUser | None = super().get_user(user_id)
         if user is not None and is_identifying():

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.db import connection
 from django.test import Client
 
@@ -88,3 +89,81 @@ def test_nobody_waits_where_the_step_is_nothing(settings: Any, waits: list[float
     assert Phone().call("post", "auth/password/request", {"email": NOBODYS}).status_code == 401
 
     assert waits == []
+
+
+# --- What the waiting hides below a step -------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each time that a password was hashed, to keep it or to compare it."""
+    found: list[str] = []
+
+    def counted(name: str) -> Any:
+        real = getattr(Argon2PasswordHasher, name)
+
+        def count(self: Argon2PasswordHasher, *args: Any, **more: Any) -> Any:
+            found.append(name)
+            return real(self, *args, **more)
+
+        return count
+
+    for name in ("encode", "verify"):
+        monkeypatch.setattr(Argon2PasswordHasher, name, counted(name))
+    return found
+
+
+@pytest.mark.parametrize("address", ["hashed@example.org", NOBODYS])
+@pytest.mark.parametrize(
+    ("door", "body", "status"),
+    [
+        ("auth/login", {"password": "a guess that is wrong"}, 400),
+        ("auth/signup", {"password": PASSWORD, "consents": ALL_CONSENTS}, 401),
+    ],
+)
+def test_with_and_without_an_account_there_is_one_hash(
+    hashed: list[str], door: str, body: dict[str, Any], status: int, address: str
+) -> None:
+    # Not the one whose failures the tests above count.
+    registered(email="hashed@example.org")
+    hashed.clear()
+
+    assert Phone("stranger").call("post", door, {"email": address, **body}).status_code == status
+
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("name", ["hashed", "nobody"])
+def test_for_a_name_there_is_one_hash_whether_it_is_somebodys(hashed: list[str], name: str) -> None:
+    registered(username="hashed")
+    hashed.clear()
+    body = {"username": name, "password": "a guess that is wrong"}
+
+    assert Phone("stranger").call("post", "auth/login", body).status_code == 400
+
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("address", ["hashed@example.org", NOBODYS])
+def test_on_the_page_a_sign_up_is_one_hash(hashed: list[str], address: str) -> None:
+    registered(email="hashed@example.org")
+    hashed.clear()
+    consents = {f"consents-{kind}": "1" for kind in ALL_CONSENTS}
+
+    answer = Client().post(
+        "/accounts/signup/", {"email": address, "password1": PASSWORD, **consents}
+    )
+
+    assert answer.status_code == 302
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize("login", ["hashed@example.org", "hashed", NOBODYS, "nobody"])
+def test_on_the_page_a_login_is_one_hash(hashed: list[str], login: str) -> None:
+    registered(email="hashed@example.org", username="hashed")
+    hashed.clear()
+    guess = {"login": login, "password": "a guess that is wrong"}
+
+    assert Client(REMOTE_ADDR="203.0.113.88").post("/accounts/login/", guess).status_code == 200
+
+    assert len(hashed) == 1
