@@ -310,6 +310,7 @@ else:
         "common.middleware.RequestContextMiddleware",
         "audit.middleware.OriginMiddleware",
         "django.middleware.security.SecurityMiddleware",
+        "csp.middleware.CSPMiddleware",
         "whitenoise.middleware.WhiteNoiseMiddleware",
         "common.middleware.OperatorMiddleware",
         "accounts.identity.middleware.HouseCookieMiddleware",
@@ -564,6 +565,22 @@ OPERATOR_REASON_MINUTES = read_integer("OPERATOR_REASON_MINUTES", 30, minimum=1)
 CSRF_COOKIE_SECURE = HTTPS
 CSRF_FAILURE_VIEW = "common.api.errors.csrf_failed"
 X_FRAME_OPTIONS = "DENY"
+# Pages of accounts run nothing and load nothing but what comes from here, and no page frames them.
+# The admin's and the schema's own scripts are written into their pages.
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin/", "/api/v1/docs/"],
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    },
+}
 # How far ahead people's personal access tokens may end; 0 allows tokens that never do.
 TOKEN_LONGEST_DAYS = read_integer("TOKEN_LONGEST_DAYS", 365, maximum=36_500)
 

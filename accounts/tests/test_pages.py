@@ -165,6 +165,8 @@ def test_pages_to_come_in_by_are_for_everybody(
 
     assert answer.status_code == 200
     assert answer["X-Frame-Options"] == "DENY"
+    policy = answer["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
     assert b"<label" in answer.content or name == "account_inactive"
 
 
