@@ -14,6 +14,7 @@ from accounts.choices import (
     OPERATOR_ROLES,
     AccountStatus,
     BiometricStatus,
+    ConsentSource,
     ErasureStatus,
     ExportStatus,
     Realm,
@@ -51,11 +52,16 @@ class UserQuerySet(QuerySet["User"]):
         return self.exclude(subscriptions__status=SubscriptionStatus.ACTIVE)
 
     def unconfirmed(self, before: datetime) -> "UserQuerySet":
-        """People who signed up by then, and never confirmed an address or were logged in."""
+        """People who signed up by then, and never confirmed an address or were logged in.
+
+        Not those whom the house brought: whoever signs up agrees to the texts.
+        """
         return (
             self.filter(role=Role.USER, created_at__lt=before, last_login__isnull=True)
+            .filter(consents__source=ConsentSource.REGISTRATION)
             .exclude(account_status=AccountStatus.DELETED)
             .exclude(emailaddress__verified=True)
+            .distinct()
         )
 
     def operators(self) -> "UserQuerySet":

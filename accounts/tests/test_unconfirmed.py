@@ -14,13 +14,14 @@ from django.utils import timezone
 from accounts import erasing, unconfirmed
 from accounts.choices import AccountStatus, Role
 from accounts.models import Consent, DataKey, Erasure, User
+from accounts.services.registration import complete_registration
 from accounts.tasks import erase_unconfirmed_accounts
 from accounts.tests.factories import client_of, make_operator, make_user
-from accounts.tests.phones import PASSWORD, Phone, deliver_mail, person_of, registered
+from accounts.tests.phones import ALL_CONSENTS, PASSWORD, Phone, deliver_mail, person_of, registered
 from audit.choices import SecurityKind
 from audit.models import SecurityEvent
 from common.privacy import delete_files, what_is_left
-from common.tenancy import as_operator
+from common.tenancy import acting_as, as_operator
 from common.tests.connections import connect_as_superuser
 from common.tests.races import at_once
 
@@ -137,8 +138,19 @@ def test_operators_and_whoever_was_logged_in_or_was_given_something_stay() -> No
     assert left_of(given.pk)["accounts_personalaccesstoken"] == 1
 
 
+def test_whoever_the_house_brought_stays() -> None:
+    brought = make_user()
+    days_ago(400, brought)
+
+    sweep()
+
+    assert status_of(brought) == WHOLE
+
+
 def test_a_provider_that_named_no_address_makes_no_difference() -> None:
     bob = make_user()
+    with acting_as(bob.pk):
+        complete_registration(user_id=bob.pk, consents=ALL_CONSENTS)
     with as_operator("test"):
         assert not EmailAddress.objects.exists()
     with connect_as_superuser() as superuser:
