@@ -10,6 +10,7 @@ import psutil
 import psycopg
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
@@ -28,6 +29,10 @@ FILLED_BY_MIGRATIONS = {"django_migrations", "django_content_type", "auth_permis
 # How long an example takes says what else the machine is doing.
 property_tests.register_profile("house", deadline=None)
 property_tests.load_profile("house")
+
+# A hash of a password is made to take long. The tests make thousands of them.
+Argon2PasswordHasher.time_cost = 1
+Argon2PasswordHasher.memory_cost = 1024
 
 TRACES = {"trace", "operator_trace"}
 _tests = count()
