@@ -86,7 +86,7 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
         return found
 
     def get_requests_session(self) -> Session:
-        """One that asks for a provider's public keys, and for nothing else, once in a while."""
+        """One that keeps a provider's public keys for KEYS_SECONDS, and no other answer."""
         session: Session = super().get_requests_session()
         for url in (google.CERTS_URL, AppleOAuth2Adapter.public_key_url):
             often_enough = ExpiresAfter(seconds=KEYS_SECONDS)
